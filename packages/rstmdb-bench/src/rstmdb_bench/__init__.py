@@ -1,0 +1,1 @@
+"""rstmdb-bench, a closed-loop load generator for RCP servers."""

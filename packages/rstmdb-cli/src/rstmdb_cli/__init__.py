@@ -1,0 +1,1 @@
+"""rstmdb-cli, the command line of rstmdb."""

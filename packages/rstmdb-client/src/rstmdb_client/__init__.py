@@ -1,0 +1,1 @@
+"""The rstmdb client: every operation, pipelined, with watch iterators."""

@@ -1,0 +1,1 @@
+"""The rstmdb engine: machine definitions, guards, instances, decide and evolve; pure, no I/O."""

@@ -1,0 +1,1 @@
+"""The rstmdb server: RCP over TCP, sessions, live subscriptions, configuration."""

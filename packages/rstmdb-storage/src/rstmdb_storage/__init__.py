@@ -1,0 +1,1 @@
+"""The embedded rstmdb database: engine, log, snapshots, compaction."""

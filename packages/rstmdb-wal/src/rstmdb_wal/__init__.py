@@ -1,0 +1,1 @@
+"""A write-ahead log of (kind, bytes): checksummed records, segments, group commit, recovery."""
