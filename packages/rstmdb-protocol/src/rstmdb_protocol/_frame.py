@@ -1,0 +1,139 @@
+"""RCP frames: an 18-byte header, an extension that is skipped, and one JSON message.
+
+    at  bytes  field
+     0    4    magic "RCPX"
+     4    2    version, 1
+     6    2    flags: 0x1 CRC_PRESENT, 0x2 COMPRESSED, 0x4 STREAM, 0x8 END_STREAM
+     8    2    length of the header extension
+    10    4    length of the payload, at most 16 MiB
+    14    4    CRC32C (Castagnoli, RFC 3720) of the payload as sent, 0 without CRC_PRESENT
+
+All integers are big-endian. Described in docs/reference/wire-protocol.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import zstandard
+from crc32c import crc32c
+
+from ._errors import FrameError, LocalProtocolError, VersionError
+
+__all__ = [
+    "COMPRESS_FROM_BYTES",
+    "FLAG_COMPRESSED",
+    "FLAG_CRC_PRESENT",
+    "FLAG_END_STREAM",
+    "FLAG_STREAM",
+    "HEADER_BYTES",
+    "MAGIC",
+    "MAX_PAYLOAD_BYTES",
+    "PROTOCOL_VERSION",
+    "compress_payload",
+    "decompress_payload",
+    "encode_frame",
+    "parse_header",
+]
+
+MAGIC: Final = b"RCPX"
+PROTOCOL_VERSION: Final = 1
+HEADER_BYTES: Final = 18
+MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
+COMPRESS_FROM_BYTES: Final = 4096
+
+FLAG_CRC_PRESENT: Final = 0x1
+FLAG_COMPRESSED: Final = 0x2
+FLAG_STREAM: Final = 0x4
+FLAG_END_STREAM: Final = 0x8
+KNOWN_FLAGS: Final = FLAG_CRC_PRESENT | FLAG_COMPRESSED | FLAG_STREAM | FLAG_END_STREAM
+
+_HEADER = struct.Struct(">4sHHHII")
+_LENGTH_AND_CRC = struct.Struct(">II")
+_PLAIN_PREFIX = MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, FLAG_CRC_PRESENT, 0)
+
+
+def encode_frame(payload: bytes, flags: int = 0) -> bytes:
+    """Frame a message's bytes; CRC_PRESENT is always set.
+
+    Raises LocalProtocolError for a payload above 16 MiB.
+    """
+    size = len(payload)
+    if size > MAX_PAYLOAD_BYTES:
+        raise LocalProtocolError(
+            f"a message of {size} bytes does not fit a frame of {MAX_PAYLOAD_BYTES} bytes"
+        )
+    checksum = crc32c(payload)
+    if not flags:
+        return _PLAIN_PREFIX + _LENGTH_AND_CRC.pack(size, checksum) + payload
+    header = _HEADER.pack(MAGIC, PROTOCOL_VERSION, flags | FLAG_CRC_PRESENT, 0, size, checksum)
+    return header + payload
+
+
+def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int, int, int]:
+    """Read the header at `at`: flags, length of the extension, length of the payload, CRC.
+
+    `data` holds at least 18 bytes from `at` on. Everything that can be refused from the
+    header is refused here, before memory is taken for the payload.
+
+    Raises FrameError or VersionError.
+    """
+    magic, version, flags, extension, size, checksum = _HEADER.unpack_from(data, at)
+    if magic != MAGIC:
+        raise FrameError(
+            f"bad magic {magic!r}: a frame begins with {MAGIC!r} (is the other side speaking "
+            "TLS, or JSON lines after HELLO chose frames?)"
+        )
+    if version != PROTOCOL_VERSION:
+        raise VersionError(
+            f"frame version {version} is not supported, only version {PROTOCOL_VERSION}"
+        )
+    if flags & ~KNOWN_FLAGS:
+        raise FrameError(f"unknown flag bits {flags & ~KNOWN_FLAGS:#06x} in a frame header")
+    if size > max_payload_bytes:
+        raise FrameError(f"a frame of {size} bytes is over the limit of {max_payload_bytes} bytes")
+    return flags, extension, size, checksum
+
+
+def check_payload(payload: bytes, flags: int, checksum: int) -> bytes:
+    """Verify the CRC where the flags name one, and decompress where they say so.
+
+    Raises FrameError for a mismatch or for a payload that does not decompress.
+    """
+    if flags & FLAG_CRC_PRESENT and crc32c(payload) != checksum:
+        raise FrameError(
+            f"CRC mismatch: the header says {checksum:08x}, the payload's CRC32C is "
+            f"{crc32c(payload):08x}"
+        )
+    return decompress_payload(payload) if flags & FLAG_COMPRESSED else payload
+
+
+def compress_payload(payload: bytes) -> bytes:
+    """One zstd frame (RFC 8878) that names its content size."""
+    return zstandard.ZstdCompressor(level=1).compress(payload)
+
+
+def decompress_payload(payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """Decompress one zstd frame of at most `limit` bytes of content.
+
+    A declared size above the limit is refused before memory is taken, an undeclared one
+    as soon as the limit is passed. Raises FrameError.
+    """
+    try:
+        parameters = zstandard.get_frame_parameters(payload)
+        declared = parameters.content_size
+        if declared not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+            if declared > limit:
+                raise FrameError(
+                    f"a compressed payload of {declared} bytes is over the limit of {limit} bytes"
+                )
+            limit = declared
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_PAYLOAD_BYTES)
+        with decompressor.stream_reader(payload) as reader:
+            content = reader.read(limit + 1)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise FrameError(f"a payload that is not zstd: {error}") from error
+    if len(content) > limit:
+        raise FrameError(f"a compressed payload holds more than {limit} bytes")
+    return content

@@ -1,0 +1,20 @@
+"""JSON lines: one message a line, for people and for tools such as `nc`."""
+
+from __future__ import annotations
+
+from ._errors import LocalProtocolError
+from ._frame import MAX_PAYLOAD_BYTES
+
+__all__ = ["encode_line"]
+
+
+def encode_line(payload: bytes) -> bytes:
+    r"""End a message with `\n`; JSON as msgspec writes it holds no line break of its own.
+
+    Raises LocalProtocolError for a message above 16 MiB.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise LocalProtocolError(
+            f"a message of {len(payload)} bytes is over the line limit of {MAX_PAYLOAD_BYTES} bytes"
+        )
+    return payload + b"\n"

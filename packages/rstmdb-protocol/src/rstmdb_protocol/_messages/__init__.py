@@ -1,0 +1,1 @@
+"""Typed messages, grouped by subject as in docs/reference/wire-protocol."""

@@ -1,0 +1,174 @@
+"""Requests as a server reads them: one decode from bytes to typed params.
+
+The usual request is decoded in a single pass, as a union tagged by `op`. Only what that
+pass refuses is looked at again, slowly, to say precisely what is wrong and to keep the id.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Literal, Union, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ._errors import ErrorCode, FrameError
+from ._messages._envelope import RequestMeta
+from ._messages._types import Message, RequestId
+from ._operations import OPERATIONS, Operation
+
+__all__ = ["REQUEST_TYPES", "InvalidRequest", "Request", "decode_params", "decode_request"]
+
+MAX_ID_BYTES = 256
+
+
+class Request(Struct, tag_field="op"):
+    """A whole, valid request. `op` is the operation's name, `params` has its params type."""
+
+    op = ""
+
+    id: RequestId
+    params: Any
+    type: Literal["request"] = "request"
+    meta: RequestMeta | None = None
+
+
+class InvalidRequest(Struct, frozen=True):
+    """A message that is JSON and no valid request: answer it, the connection stays open."""
+
+    id: str | None
+    message: str
+    code: ErrorCode = ErrorCode.BAD_REQUEST
+    details: dict[str, Any] | None = None
+
+
+class _Envelope(Struct):
+    id: Any = None
+    op: Any = None
+    params: Raw = Raw(b"null")
+    type: Any = None
+    meta: Any = None
+
+
+def _request_type(operation: Operation) -> type[Request]:
+    params = operation.params
+    field: Any = ("params", params)
+    if not any(f.required for f in msgspec.structs.fields(params)):
+        field = ("params", params, msgspec.field(default_factory=params))
+    request: Any = msgspec.defstruct(
+        operation.name,
+        [("id", RequestId), field, ("type", Literal["request"], "request"),
+         ("meta", RequestMeta | None, None)],
+        bases=(Request,),
+        namespace={"op": operation.name},
+        tag_field="op",
+        tag=operation.name,
+        kw_only=True,
+    )  # fmt: skip
+    return cast(type[Request], request)
+
+
+REQUEST_TYPES: dict[str, type[Request]] = {
+    name: _request_type(operation) for name, operation in OPERATIONS.items()
+}
+"""The type of each operation's requests, by the operation's name."""
+
+_decode: Any = msgspec.json.Decoder(Union[tuple(REQUEST_TYPES.values())]).decode  # noqa: UP007 (made at run time)
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_params_decoders = {
+    name: msgspec.json.Decoder(operation.params) for name, operation in OPERATIONS.items()
+}
+
+
+def decode_request(payload: bytes) -> Request | InvalidRequest:
+    """Decode one message.
+
+    Raises FrameError when the payload is not UTF-8 or not JSON, nests too deeply to be
+    read, or is followed by other data: such a peer can't be talked to.
+    """
+    try:
+        request: Request = _decode(payload)
+    except msgspec.ValidationError:
+        return _explain(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(f"a message that is not JSON: {error}") from error
+    except RecursionError as error:
+        raise FrameError("a message that nests too deeply to be read") from error
+    if len(request.id) > MAX_ID_BYTES // 4 and len(request.id.encode()) > MAX_ID_BYTES:
+        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes")
+    return request
+
+
+def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
+    """Decode the params of one operation, for example of a BATCH's.
+
+    Raises FrameError like decode_request.
+    """
+    try:
+        decoded: Message = _params_decoders[op].decode(
+            params if bytes(params) != b"null" else b"{}"
+        )
+    except msgspec.ValidationError as error:
+        return InvalidRequest(None, f"{op}: {_where(error, 'params')}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(f"a message that is not JSON: {error}") from error
+    except RecursionError as error:
+        raise FrameError("a message that nests too deeply to be read") from error
+    return decoded
+
+
+def _explain(payload: bytes) -> Request | InvalidRequest:
+    """Say what is wrong with a message, or read it after all (null for an absent field)."""
+    try:
+        envelope = _decode_envelope(payload)
+    except msgspec.ValidationError:
+        return InvalidRequest(None, "a message must be a JSON object")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FrameError(f"a message that is not JSON: {error}") from error
+    except RecursionError as error:
+        raise FrameError("a message that nests too deeply to be read") from error
+    request_id = envelope.id
+    if not isinstance(request_id, str):
+        found = "is missing" if request_id is None else f"expected a string, got {request_id!r:.80}"
+        return InvalidRequest(None, f"id: {found}")
+    if len(request_id.encode()) > MAX_ID_BYTES:
+        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes")
+    if envelope.type not in (None, "request"):
+        return InvalidRequest(request_id, f"type: expected 'request', got {envelope.type!r:.80}")
+    if not isinstance(envelope.op, str) or envelope.op not in OPERATIONS:
+        return InvalidRequest(request_id, _unknown_op(envelope.op))
+    params = decode_params(envelope.op, envelope.params)
+    if isinstance(params, InvalidRequest):
+        return InvalidRequest(request_id, params.message)
+    meta = _meta(envelope.meta)
+    if isinstance(meta, str):
+        return InvalidRequest(request_id, meta)
+    return REQUEST_TYPES[envelope.op](id=request_id, params=params, meta=meta)
+
+
+def _meta(value: object) -> RequestMeta | str | None:
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value, RequestMeta)
+    except msgspec.ValidationError as error:
+        return _where(error, "meta")
+
+
+def _unknown_op(op: object) -> str:
+    if op is None:
+        return "op: is missing"
+    if not isinstance(op, str):
+        return f"op: expected a string, got {op!r:.80}"
+    near = difflib.get_close_matches(op[:80].upper(), OPERATIONS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(OPERATIONS)}"
+    return f"op: unknown operation {op!r:.80}{hint}"
+
+
+def _where(error: msgspec.ValidationError, root: str) -> str:
+    """Turn msgspec's `... - at `$.field`` into `params.field: ...`."""
+    text = str(error)
+    match = re.fullmatch(r"(?s)(.*?) - at `(?:key in )?\$(.*)`", text)
+    reason, path = match.groups() if match else (text, "")
+    return f"{root}{path}: {reason[:1].lower()}{reason[1:].replace('`', '')}"

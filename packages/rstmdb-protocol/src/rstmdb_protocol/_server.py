@@ -1,0 +1,111 @@
+"""The server's side of a connection, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ._buffer import ReceiveBuffer, WireMode
+from ._errors import RemoteProtocolError
+from ._frame import (
+    COMPRESS_FROM_BYTES,
+    FLAG_COMPRESSED,
+    MAX_PAYLOAD_BYTES,
+    PROTOCOL_VERSION,
+    compress_payload,
+    encode_frame,
+)
+from ._jsonl import encode_line
+from ._messages._session import HelloParams
+from ._operations import FEATURES
+from ._requests import InvalidRequest, Request, decode_request
+
+__all__ = ["ServerConnection"]
+
+
+class ServerConnection:
+    """Bytes in, requests out; payloads in, bytes out.
+
+    Before HELLO the connection speaks protocol 1 in the mode that its first byte tells,
+    with every feature but those that change the bytes (`zstd`) or the messages (`watch_end`).
+    """
+
+    __slots__ = ("_buffer", "features", "mode", "zstd")
+
+    def __init__(self, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+        self._buffer = ReceiveBuffer(None, max_payload_bytes)
+        self.mode = WireMode.BINARY_JSON
+        self.zstd = False
+        self.features: frozenset[str] = frozenset()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Received bytes that no request was made of yet."""
+        return self._buffer.pending_bytes
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest message that is accepted; smaller before AUTH where auth is required."""
+        return self._buffer.max_bytes
+
+    @max_payload_bytes.setter
+    def max_payload_bytes(self, value: int) -> None:
+        self._buffer.max_bytes = value
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes as they arrived from the socket."""
+        self._buffer.feed(data)
+
+    def requests(self) -> Iterator[Request | InvalidRequest]:
+        """Yield each whole request that has arrived.
+
+        A request is decoded only when the one before was handled, since HELLO changes how
+        the next is read; the iteration may be given up and taken up again by another call.
+
+        Raises RemoteProtocolError when the connection can't go on; its `code` and text
+        belong in a last error response with a null id.
+        """
+        buffer = self._buffer
+        try:
+            for payload in buffer.payloads():
+                yield decode_request(payload)
+        finally:
+            if buffer.mode is not None:
+                self.mode = buffer.mode
+
+    def negotiate(
+        self, hello: HelloParams, offered: Sequence[str] = FEATURES
+    ) -> tuple[WireMode, list[str]]:
+        """Choose wire mode and features for a HELLO; `switch` then puts them in force.
+
+        The first mode of the client's that is known here wins; none named or none known
+        leaves the mode as it is. Raises RemoteProtocolError for another protocol version.
+        """
+        if hello.protocol_version != PROTOCOL_VERSION:
+            raise RemoteProtocolError(
+                f"protocol version {hello.protocol_version} is not supported, "
+                f"only version {PROTOCOL_VERSION}"
+            )
+        mode = self._buffer.mode or WireMode.BINARY_JSON
+        for name in hello.wire_modes or ():
+            if name in tuple(WireMode):
+                mode = WireMode(name)
+                break
+        return mode, sorted(set(hello.features or ()) & set(offered))
+
+    def switch(self, mode: WireMode, features: Sequence[str]) -> None:
+        """From here on speak as agreed: the answer to HELLO, and all that follows it."""
+        self.mode = self._buffer.mode = mode
+        self.features = frozenset(features)
+        self.zstd = "zstd" in self.features
+        self._buffer.allow_compressed = self.zstd
+
+    def pack(self, payload: bytes, flags: int = 0) -> bytes:
+        """Make a message ready for the socket: frame or line, compressed where agreed.
+
+        Raises LocalProtocolError for a message above 16 MiB.
+        """
+        if self.mode is WireMode.JSONL:
+            return encode_line(payload)
+        if self.zstd and len(payload) >= COMPRESS_FROM_BYTES:
+            return encode_frame(compress_payload(payload), flags | FLAG_COMPRESSED)
+        return encode_frame(payload, flags)
