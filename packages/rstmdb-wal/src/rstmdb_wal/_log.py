@@ -147,6 +147,8 @@ class Log:
         "released_sequence",
     )
 
+    next_offset: int
+
     def __init__(self, start: LogStart) -> None:
         self._fs = start.fs
         self._directory = start.directory
@@ -417,7 +419,7 @@ class Log:
             self.released, self.released_sequence = last.last_offset, last.last_sequence
             # Last, since readers on other threads go by it.
             self._horizon = (last.last_offset, make_offset(last.segment_id, last.end))
-        if flush.failed is None and flush.sync or flush.failed == "full":
+        if (flush.failed is None and flush.sync) or flush.failed == "full":
             self.durable, self.durable_sequence = self.released, self.released_sequence
             self._oldest_unsynced_ms = None
         else:

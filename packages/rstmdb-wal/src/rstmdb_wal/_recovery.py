@@ -29,7 +29,6 @@ from rstmdb_wal._offset import make_offset, split_offset
 from rstmdb_wal._options import LogOptions
 from rstmdb_wal._reader import to_record
 from rstmdb_wal._record import (
-    FLAG_MORE,
     KIND_NOOP,
     KNOWN_FLAGS,
     KNOWN_KINDS,

@@ -53,7 +53,7 @@ class Chunk:
         self.end = position
 
 
-class SyncFailed(Exception):
+class SyncFailed(Exception):  # noqa: N818 - says what happened, as in _errors
     """A sync failed: unlike a full disk never survivable. ``error`` is the ``OSError``."""
 
     def __init__(self, error: OSError) -> None:

@@ -247,7 +247,7 @@ def write_full(file: File, data: bytes, position: int) -> int:
 
 def read_full(file: File, size: int, position: int) -> bytes:
     """Read ``size`` bytes, or up to the end of the file. Raises ``OSError``."""
-    pieces = []
+    pieces: list[bytes] = []
     while size > 0:
         try:
             piece = file.pread(size, position)
