@@ -1,0 +1,102 @@
+"""Group commit on the event loop: what a turn of the loop appended goes out as one flush.
+
+The blocking half of a flush runs on a thread of its own, so that reads go on however slow
+the disk is; where the disk has shown itself fast, it runs in place, which spares a lone
+writer two changes of thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from rstmdb_storage import Store
+
+__all__ = ["Committer", "EventLoop"]
+
+
+class EventLoop:
+    """The two things that a committer needs of an event loop."""
+
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], Any],
+        call_soon_threadsafe: Callable[[Callable[[], None]], Any],
+    ) -> None:
+        self.call_soon = call_soon
+        self.call_soon_threadsafe = call_soon_threadsafe
+
+
+class Committer:
+    """Runs one flush after the other for as long as there is something to write."""
+
+    INLINE_BELOW_SECS = 0.0005
+    """Flush in place while the usual flush takes less than this."""
+    INLINE_UP_TO_SESSIONS = 2
+    """Flush in place only where no more sessions than this wait: others have work to overlap."""
+
+    def __init__(
+        self, store: Store, loop: EventLoop, on_flush: Callable[[Any], None], waiting: Any
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._on_flush = on_flush
+        self._waiting = waiting
+        self._scheduled = False
+        self._running = False
+        self._force = False
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="rstmdb-flush", daemon=True)
+        self._thread.start()
+
+    def commit_soon(self, *, force_sync: bool = False) -> None:
+        """Flush at the end of this turn of the loop, or when the running flush is done."""
+        if force_sync:
+            self._force = True
+        if not self._scheduled and not self._running:
+            self._scheduled = True
+            self._loop.call_soon(self._commit)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a flush is running or about to."""
+        return self._scheduled or self._running
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        if self._running:
+            return
+        store = self._store
+        force, self._force = self._force, False
+        try:
+            flush = store.begin_flush(force_sync=force)
+        except Exception:  # noqa: BLE001 (the log has failed for good; sessions were told)
+            return
+        if flush is None:
+            return
+        if (
+            len(self._waiting) <= self.INLINE_UP_TO_SESSIONS
+            and store.log.usual_flush_secs < self.INLINE_BELOW_SECS
+        ):
+            flush.run()
+            self._on_flush(store.end_flush(flush))
+            return
+        self._running = True
+        self._queue.put(flush)
+
+    def _work(self) -> None:
+        while (flush := self._queue.get()) is not None:
+            flush.run()
+            self._loop.call_soon_threadsafe(lambda done=flush: self._finish(done))
+
+    def _finish(self, flush: Any) -> None:
+        self._running = False
+        self._on_flush(self._store.end_flush(flush))
+        self.commit_soon()
+
+    def stop(self) -> None:
+        """End the thread; nothing may be running."""
+        self._queue.put(None)
+        self._thread.join()

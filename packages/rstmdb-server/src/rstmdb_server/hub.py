@@ -1,0 +1,181 @@
+"""What all sessions of a server share: the store, its commits, subscriptions, tables, limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio.to_thread
+from anyio.streams.memory import MemoryObjectSendStream
+from rstmdb_core import Rejection
+from rstmdb_protocol import Request, encode_ok
+from rstmdb_storage import Durable, Procedure, Store, WriteFailed
+
+from .auth import TokenSet
+from .commands import closed_table, open_table, special_table
+from .committer import Committer, EventLoop
+from .config import Config
+from .metrics import Metrics
+from .session import Session
+from .subscriptions import Subscriptions
+
+__all__ = ["Hub"]
+
+Job = tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]
+
+
+class Hub:
+    """One server's shared state; everything here runs on the event loop's thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        metrics: Metrics,
+        loop: EventLoop,
+        jobs: MemoryObjectSendStream[Job],
+        tokens: TokenSet,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.metrics = metrics
+        self.tokens = tokens
+        self.started_at = time.monotonic()
+        self.now = self.started_at
+        """Monotonic seconds, refreshed every second: fine enough for idle timeouts."""
+        self.sessions: dict[Session, None] = {}
+        self.waiting: dict[Session, None] = {}
+        """Sessions with answers that are held."""
+        self.stopping = False
+        self.compacting = False
+        self._jobs = jobs
+        self._durable_waiters: list[tuple[int, anyio.Event]] = []
+        self._time_ms = 0
+        self._time_text = ""
+        self.open_table = open_table(self)
+        self.closed_table = closed_table(self)
+        self.special_table = special_table()
+        self.subscriptions = Subscriptions(self)
+        self.committer = Committer(store, loop, self._on_flush, self.waiting)
+        self.commit_soon = self.committer.commit_soon
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def server_time(self) -> str:
+        """The time as answers carry it: RFC 3339, UTC, to the millisecond."""
+        now_ms = self.store.clock()
+        if now_ms != self._time_ms:
+            self._time_ms = now_ms
+            moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+            self._time_text = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now_ms % 1000:03d}Z"
+        return self._time_text
+
+    # -- sessions -------------------------------------------------------------------------
+
+    def admit(self, session: Session) -> None:
+        """Take a new connection in."""
+        self.sessions[session] = None
+        self.metrics.connections_total += 1
+        self.metrics.connections_active += 1
+
+    def forget(self, session: Session) -> None:
+        """A connection is gone."""
+        if session in self.sessions:
+            del self.sessions[session]
+            self.metrics.connections_active -= 1
+        self.waiting.pop(session, None)
+        self.subscriptions.drop_session(session)
+
+    # -- commits --------------------------------------------------------------------------
+
+    def _on_flush(self, result: Any) -> None:
+        released = result.released
+        if result.failed is not None:
+            message = f"the log could not be written: {result.error}"
+            for session in list(self.waiting):
+                session.fail(released, message)
+        for session in list(self.waiting):
+            session.release(released)
+        if self._durable_waiters:
+            self._wake_durable_waiters(result)
+        if not self.compacting and self.store.compaction_due():
+            self.compacting = True
+            self.spawn(self._compact_by_itself)
+
+    def _wake_durable_waiters(self, result: Any) -> None:
+        still = []
+        for offset, event in self._durable_waiters:
+            if result.failed is not None or self.store.log.durable >= offset:
+                event.set()
+            else:
+                still.append((offset, event))
+        self._durable_waiters = still
+        if still:
+            self.commit_soon(force_sync=True)
+
+    async def wait_durable(self, offset: int) -> None:
+        """Wait until the log is synced up to an offset. Raises WriteFailed."""
+        epoch = self.store.epoch
+        while self.store.log.durable < offset:
+            event = anyio.Event()
+            self._durable_waiters.append((offset, event))
+            self.commit_soon(force_sync=True)
+            await event.wait()
+            if self.store.epoch != epoch:
+                raise WriteFailed("the log could not be synced", final=False)
+
+    # -- work that takes a while ----------------------------------------------------------
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run a coroutine function beside the sessions; callable from any callback."""
+        self._jobs.send_nowait((function, args))
+
+    async def run_blocking(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run blocking work on a worker thread."""
+        return await anyio.to_thread.run_sync(lambda: function(*args))
+
+    async def run_procedure(self, procedure: Procedure) -> Any:
+        """Drive a storage procedure: its blocking steps on threads, its waits on the loop."""
+        try:
+            step = next(procedure)
+            while True:
+                try:
+                    if isinstance(step, Durable):
+                        await self.wait_durable(step.offset)
+                        value = None
+                    else:
+                        value = await self.run_blocking(step)
+                except Exception as error:  # noqa: BLE001 (the procedure decides)
+                    step = procedure.throw(error)
+                else:
+                    step = procedure.send(value)
+        except StopIteration as done:
+            return done.value
+
+    def answer_later(
+        self, session: Session, request: Request, work: Callable[[], Awaitable[tuple[Any, int]]]
+    ) -> None:
+        """Keep the request's place among the answers and fill it when the work is done."""
+        held = session.reserve(request.id)
+
+        async def run() -> None:
+            offset = 0
+            try:
+                result, offset = await work()
+                payload = encode_ok(request.id, result)
+            except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
+                payload = session.encode_refusal(request, error)
+                offset = error.depends_on if isinstance(error, Rejection) else 0
+            session.fulfil(held, payload, offset)
+
+        self.spawn(run)
+
+    async def _compact_by_itself(self) -> None:
+        try:
+            await self.run_procedure(self.store.compact())
+        finally:
+            self.compacting = False

@@ -1,0 +1,292 @@
+"""The life of a server: recover, listen, serve, stop without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
+from rstmdb_storage import (
+    CompactionOptions,
+    EngineOptions,
+    Limits,
+    LogOptions,
+    StorageOptions,
+    Store,
+    WriteFailed,
+    open_store,
+)
+
+from . import __version__, systemd
+from .auth import TokenSet
+from .committer import EventLoop
+from .config import Config
+from .hub import Hub, Job
+from .logs import set_level
+from .metrics import Metrics
+from .tls import make_ssl_context, reload_ssl_context
+from .transport.callback import CallbackTransport
+
+__all__ = ["serve", "storage_options"]
+
+logger = logging.getLogger("rstmdb.server")
+
+STOP_DEADLINE_SECS = 10.0
+SWEEP_SECS = 1.0
+
+
+def storage_options(config: Config) -> StorageOptions:
+    """What the embedded database is told, from the server's settings."""
+    storage, compaction, idempotency = config.storage, config.compaction, config.idempotency
+    return StorageOptions(
+        log=LogOptions(
+            segment_bytes=storage.wal_segment_size_mb << 20,
+            policy=storage.fsync_policy,
+            compress_from_bytes=storage.compress_from_bytes,
+            recovery=storage.recovery,
+        ),
+        engine=EngineOptions(
+            max_ctx_bytes=config.limits.max_ctx_bytes,
+            max_machine_versions=storage.max_machine_versions,
+        ),
+        limits=Limits(
+            idempotency_retention_ms=idempotency.retention_secs * 1000,
+            idempotency_max_keys=idempotency.max_keys,
+            idempotency_max_bytes=idempotency.max_bytes,
+        ),
+        compaction=CompactionOptions(
+            enabled=compaction.enabled,
+            events_threshold=compaction.events_threshold,
+            size_threshold_bytes=compaction.size_threshold_mb << 20,
+            min_interval_ms=compaction.min_interval_secs * 1000,
+            max_watch_lag_bytes=compaction.max_watch_lag_mb << 20,
+        ),
+    )
+
+
+def _open(config: Config) -> tuple[Store, Callable[[], None]]:
+    store, unlock = open_store(
+        config.storage.data_dir,
+        storage_options(config),
+        fs=None,
+        clock=lambda: time.time_ns() // 1_000_000,
+        monotonic=lambda: time.monotonic_ns() // 1_000_000,
+        new_id=lambda: str(uuid.uuid4()),
+    )
+    recovered = store.recovered
+    report = recovered.report
+    logger.info(
+        "recovered %d entries, %d machines, %d instances in %.3f s",
+        report.records,
+        store.state.machine_count,
+        len(store.state.instances),
+        recovered.seconds,
+    )
+    if report.torn_bytes:
+        logger.warning(
+            "cut %d bytes of a torn write off the log; kept in %s",
+            report.torn_bytes,
+            report.broken_file,
+        )
+    return store, unlock
+
+
+async def serve(config: Config) -> int:
+    """Run until a signal stops the server; the process's exit code.
+
+    Raises ConfigError, StorageError and OSError for what keeps it from starting.
+    """
+    logger.info("rstmdb-server %s", __version__)
+    logger.info("data directory %s, fsync %s", config.storage.data_dir, config.storage.fsync_policy)
+    tokens = TokenSet(config.auth)
+    ssl_context = make_ssl_context(config.tls) if config.tls.enabled else None
+    store, unlock = _open(config)
+    # What recovery built lives as long as the server: no collection needs to look at it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    metrics = Metrics()
+    metrics.recovery_seconds = store.recovered.seconds
+    send, receive = anyio.create_memory_object_stream[Job](float("inf"))
+    loop = asyncio.get_running_loop()
+    hub = Hub(
+        config,
+        store,
+        metrics,
+        EventLoop(loop.call_soon, loop.call_soon_threadsafe),
+        send,
+        tokens,
+    )
+    try:
+        async with anyio.create_task_group() as tasks, send, receive:
+            tasks.start_soon(_run_jobs, receive)
+            server = Server(hub, tasks, ssl_context)
+            await server.run()
+            tasks.cancel_scope.cancel()
+    finally:
+        code = _shut(hub, unlock)
+    return code
+
+
+def _shut(hub: Hub, unlock: Callable[[], None]) -> int:
+    """Sync, checkpoint, unlock; the exit code tells whether all of that worked."""
+    hub.committer.stop()
+    try:
+        hub.store.close()
+    except WriteFailed as error:
+        logger.error("the log was not closed cleanly: %s", error)
+        return 1
+    finally:
+        unlock()
+    logger.info("stopped")
+    return 0 if hub.store.log.failed is None else 1
+
+
+async def _run_jobs(jobs: MemoryObjectReceiveStream[Job]) -> None:
+    """Run what callbacks asked for, each job as a task of its own."""
+    async with anyio.create_task_group() as group:
+        async for function, args in jobs:
+            group.start_soon(_guarded, function, args)
+
+
+async def _guarded(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+    try:
+        await function(*args)
+    except Exception:
+        logger.exception("background work failed")
+
+
+class Server:
+    """The listeners and everything that runs beside the sessions."""
+
+    def __init__(self, hub: Hub, tasks: TaskGroup, ssl_context: Any) -> None:
+        self._hub = hub
+        self._tasks = tasks
+        self._ssl_context = ssl_context
+        self._listener: asyncio.Server | None = None
+
+    async def run(self) -> None:
+        """Listen, serve, and return when a signal has asked to stop and all has drained."""
+        hub = self._hub
+        network = hub.config.network
+        host, port = network.address
+        self._listener = await asyncio.get_running_loop().create_server(
+            lambda: CallbackTransport(hub),
+            host,
+            port,
+            backlog=1024,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=(
+                hub.config.limits.handshake_timeout_secs if self._ssl_context else None
+            ),
+        )
+        for socket in self._listener.sockets:
+            address = socket.getsockname()
+            logger.info("listening on %s:%d%s", *address[:2], " (TLS)" if self._ssl_context else "")
+        if hub.config.metrics.enabled:
+            self._tasks.start_soon(self._serve_http)
+        self._tasks.start_soon(self._sweep)
+        if hub.config.storage.fsync_policy.kind == "every_ms":
+            self._tasks.start_soon(self._sync_in_time, hub.config.storage.fsync_policy.n)
+        systemd.notify("READY=1")
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for signum in signals:
+                if signum == signal.SIGHUP:
+                    self._reload()
+                    continue
+                logger.info("stopping on %s", signal.Signals(signum).name)
+                break
+            systemd.notify("STOPPING=1")
+            self._tasks.start_soon(self._exit_on_second_signal, signals)
+            await self._drain()
+
+    async def _exit_on_second_signal(self, signals: Any) -> None:
+        async for signum in signals:
+            if signum != signal.SIGHUP:
+                logger.warning("second signal: exiting at once")
+                logging.shutdown()
+                signal.signal(signum, signal.SIG_DFL)
+                signal.raise_signal(signum)
+
+    async def _drain(self) -> None:
+        """Let requests in flight finish, tell watchers, close connections."""
+        hub = self._hub
+        hub.stopping = True
+        assert self._listener is not None
+        self._listener.close()
+        hub.subscriptions.end_all("server_stopping")
+        with anyio.move_on_after(STOP_DEADLINE_SECS):
+            while hub.committer.busy or any(s.has_pending for s in hub.sessions):
+                await anyio.sleep(0.005)
+        for session in list(hub.sessions):
+            session.close()
+            session.flush()
+        with anyio.move_on_after(1.0):
+            while hub.sessions:
+                await anyio.sleep(0.005)
+        for session in list(hub.sessions):
+            session.transport.abort()
+        while hub.committer.busy:
+            await anyio.sleep(0.001)
+
+    def _reload(self) -> None:
+        """SIGHUP: tokens, certificates and the log level."""
+        try:
+            self._hub.tokens.reload()
+            if self._ssl_context is not None:
+                reload_ssl_context(self._ssl_context, self._hub.config.tls)
+            set_level(self._hub.config.logging)
+        except (OSError, ValueError) as error:
+            logger.error("not reloaded, going on as before: %s", error)
+        else:
+            logger.info("reloaded tokens, certificates and log level")
+
+    async def _sync_in_time(self, every_ms: int) -> None:
+        """Under every_ms: sync also when traffic stops."""
+        log = self._hub.store.log
+        pause = min(0.005, every_ms / 4000)
+        while log.failed is None:
+            await anyio.sleep(pause)
+            due = log.sync_due_ms()
+            if due is not None and due <= self._hub.store.monotonic():
+                self._hub.commit_soon()
+
+    async def _sweep(self) -> None:
+        """Once a second: deadlines and idle connections."""
+        hub = self._hub
+        limits = hub.config.limits
+        idle = hub.config.network.idle_timeout_secs
+        while True:
+            await anyio.sleep(SWEEP_SECS)
+            now = hub.now = hub.monotonic()
+            for session in list(hub.sessions):
+                quiet = now - session.last_active
+                if session.stalled_since is not None:
+                    if now - session.stalled_since > limits.write_timeout_secs:
+                        session.transport.abort()
+                elif not session.greeted and now - session.opened > limits.handshake_timeout_secs:
+                    session.transport.abort()
+                elif quiet > idle and not session.subscriptions and not session.has_pending:
+                    session.close()
+                    session.flush()
+
+    async def _serve_http(self) -> None:
+        from .http import make_app, serve_http  # costs 100 ms that only metrics need
+
+        hub = self._hub
+        app = make_app(hub.metrics, hub.gauges, hub.readiness)
+        with contextlib.suppress(anyio.get_cancelled_exc_class()):
+            await serve_http(
+                hub.config.metrics.bind_addr,
+                app,
+                started=lambda address: logger.info("metrics on http://%s/metrics", address),
+            )

@@ -1,0 +1,345 @@
+"""One connection's session: bytes in, bytes out, no awaits and no I/O of its own.
+
+A session handles every whole request that has arrived and joins the answers into one write.
+An answer whose offset is not released yet is held, and with it all that follow, since a
+connection's answers leave in the order of its requests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import UNSET
+from rstmdb_core import Rejection
+from rstmdb_protocol import (
+    MAX_PAYLOAD_BYTES,
+    ErrorCode,
+    InvalidRequest,
+    RemoteProtocolError,
+    Request,
+    ResponseMeta,
+    ServerConnection,
+    encode_error,
+    encode_ok,
+)
+
+from .errors import RequestRefused, to_wire
+
+if TYPE_CHECKING:
+    from .hub import Hub
+    from .subscriptions import Subscription
+
+__all__ = ["Held", "Session", "Transport"]
+
+logger = logging.getLogger("rstmdb.session")
+
+UNKNOWN = 1 << 62
+"""The offset of an answer that is still being worked on: later than every record."""
+
+
+class Transport(Protocol):
+    """What a session needs of its socket."""
+
+    peer: str
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the socket."""
+
+    def pause_reading(self) -> None:
+        """Read nothing more until resume_reading."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Held:
+    """An answer that waits: for its offset to be released, or for its work to be done."""
+
+    __slots__ = ("offset", "payload", "request_id", "starts")
+
+    def __init__(
+        self,
+        offset: int,
+        request_id: str | None,
+        payload: bytes,
+        starts: Subscription | None = None,
+    ) -> None:
+        self.offset = offset
+        self.request_id = request_id
+        self.payload = payload
+        self.starts = starts
+        """The subscription whose events may follow this answer."""
+
+
+class Session:
+    """The state of one connection."""
+
+    __slots__ = (
+        "_flowing",
+        "_held",
+        "_log",
+        "_out",
+        "_reading",
+        "accepts",
+        "auth_failures",
+        "authenticated",
+        "closing",
+        "connection",
+        "greeted",
+        "hub",
+        "last_active",
+        "stalled_since",
+        "subscriptions",
+        "tokens",
+        "transport",
+        "writable",
+    )
+
+    def __init__(self, hub: Hub, transport: Transport) -> None:
+        self.hub = hub
+        self.transport = transport
+        config = hub.config
+        self.authenticated = not config.auth.required
+        before_auth = MAX_PAYLOAD_BYTES if self.authenticated else 64 * 1024
+        self.connection = ServerConnection(max_payload_bytes=before_auth)
+        self.accepts = hub.open_table if self.authenticated else hub.closed_table
+        self.auth_failures = 0
+        self.greeted = False
+        """A whole request has arrived."""
+        self.closing = False
+        self.last_active = hub.monotonic()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.writable = True
+        self.stalled_since: float | None = None
+        self._reading = True
+        self._log = hub.store.log
+        self._held: deque[Held] = deque()
+        self._out: list[bytes] = []
+
+    # -- bytes in -------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Handle all whole requests in what has arrived so far."""
+        self.last_active = self.hub.now
+        self.connection.feed(data)
+        if self._reading:
+            self.process()
+
+    def process(self) -> None:
+        """Handle requests until none is left, or too many answers wait."""
+        connection = self.connection
+        held = self._held
+        limit = self.hub.config.limits.max_inflight
+        try:
+            for request in connection.requests():
+                if self.closing:
+                    break
+                self._handle(request)
+                if len(held) >= limit or not self.writable:
+                    self._pause()
+                    break
+        except RemoteProtocolError as error:
+            self._break_off(error)
+        self.flush()
+        self.hub.commit_soon()
+
+    def _handle(self, request: Request | InvalidRequest) -> None:
+        accept = self.accepts.get(type(request))
+        if accept is None:
+            self._handle_special(request)
+            return
+        command, writes = accept
+        try:
+            result, offset = command(request.params)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
+            self.refuse(request, error)
+            return
+        request_meta = request.meta  # type: ignore[union-attr]
+        if writes:
+            trace = None if request_meta is None else request_meta.trace_id
+            meta: Any = ResponseMeta(offset or None, self.hub.server_time(), trace)
+        elif request_meta is None:
+            meta = UNSET
+        else:
+            meta = ResponseMeta(trace_id=request_meta.trace_id)
+        self.send(request.id, encode_ok(request.id, result, meta), offset)
+
+    def _handle_special(self, request: Request | InvalidRequest) -> None:
+        """What touches the session itself, takes long, or is refused."""
+        self.greeted = True
+        if isinstance(request, InvalidRequest):
+            self.hub.metrics.errors[request.code.value] += 1
+            self.send(
+                request.id,
+                encode_error(request.id, request.code, request.message, request.details),
+            )
+            return
+        special = self.hub.special_table.get(type(request))
+        if special is None:  # known, and not open to a session that is not authenticated
+            self.refuse(request, RequestRefused(
+                ErrorCode.UNAUTHORIZED, f"{request.op} needs authentication: send AUTH first"
+            ))  # fmt: skip
+            return
+        try:
+            special(self, request)
+        except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
+            self.refuse(request, error)
+
+    def _break_off(self, error: RemoteProtocolError) -> None:
+        """Say what was wrong with the stream, and close."""
+        logger.info("closing %s: %s", self.transport.peer, error)
+        self.hub.metrics.errors[error.code.value] += 1
+        self.send(None, encode_error(None, error.code, str(error)))
+        self.close()
+
+    # -- answers --------------------------------------------------------------------------
+
+    def send(
+        self,
+        request_id: str | None,
+        payload: bytes,
+        offset: int = 0,
+        starts: Subscription | None = None,
+    ) -> None:
+        """Send an answer once `offset` is released and all answers before it have left."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            payload = encode_error(
+                request_id,
+                ErrorCode.BAD_REQUEST,
+                f"the answer of {len(payload)} bytes does not fit a frame of "
+                f"{MAX_PAYLOAD_BYTES} bytes; ask for less with limit",
+            )
+        if self._held or offset > self._log.released:
+            if not self._held:
+                self.hub.waiting[self] = None
+            self._held.append(Held(offset, request_id, payload, starts))
+            return
+        self._out.append(self.connection.pack(payload))
+        if starts is not None:
+            starts.start()
+
+    def reserve(self, request_id: str) -> Held:
+        """Keep the place of an answer that takes a while; `fulfil` fills it."""
+        held = Held(UNKNOWN, request_id, b"")
+        if not self._held:
+            self.hub.waiting[self] = None
+        self._held.append(held)
+        return held
+
+    def fulfil(self, held: Held, payload: bytes, offset: int = 0) -> None:
+        """Fill a reserved place; the answer leaves when its turn comes."""
+        held.payload = payload
+        held.offset = offset
+        self.release(self._log.released)
+
+    def refuse(self, request: Request, error: Exception) -> None:
+        """Answer a request with an error."""
+        self.send(
+            request.id,
+            self.encode_refusal(request, error),
+            error.depends_on if isinstance(error, Rejection) else 0,
+        )
+
+    def encode_refusal(self, request: Request, error: Exception) -> bytes:
+        """The error response for what was raised; an unexpected exception is logged."""
+        wire = to_wire(error)
+        if wire is None:
+            logger.error("%s failed: %s", request.op, error, exc_info=error)
+            wire = (ErrorCode.INTERNAL_ERROR, f"{request.op} failed inside the server", None)
+        code, message, details = wire
+        self.hub.metrics.errors[code.value] += 1
+        meta = UNSET if request.meta is None else ResponseMeta(trace_id=request.meta.trace_id)
+        return encode_error(request.id, code, message, details, meta)
+
+    def release(self, released: int) -> None:
+        """Let go of the answers that may leave now."""
+        held = self._held
+        while held and held[0].offset <= released:
+            answer = held.popleft()
+            self._out.append(self.connection.pack(answer.payload))
+            if answer.starts is not None:
+                answer.starts.start()
+        if not held:
+            self.hub.waiting.pop(self, None)
+        self.flush()
+        if not self._reading and self.writable:
+            self._resume()
+
+    def fail(self, released: int, message: str) -> None:
+        """Turn answers that rest on what was undone into WAL_IO_ERROR."""
+        for answer in self._held:
+            if released < answer.offset < UNKNOWN:
+                answer.payload = encode_error(
+                    answer.request_id, ErrorCode.WAL_IO_ERROR, message
+                )
+                answer.offset = 0
+                if answer.starts is not None:
+                    self.hub.subscriptions.drop(answer.starts)
+                    answer.starts = None
+                self.hub.metrics.errors[ErrorCode.WAL_IO_ERROR.value] += 1
+
+    def push(self, payload: bytes, flags: int = 0) -> None:
+        """Queue a message of a subscription; `flush` sends it."""
+        self._out.append(self.connection.pack(payload, flags))
+
+    def flush(self) -> None:
+        """Hand all that may leave to the socket, in one write."""
+        out = self._out
+        if out:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+        if self.closing and not self._held:
+            self.transport.close()
+
+    # -- flow and end ---------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        self._reading = False
+        self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self.closing or len(self._held) > self.hub.config.limits.max_inflight // 2:
+            return
+        self._reading = True
+        self.process()
+        if self._reading:
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The socket does not take what is sent fast enough."""
+        self.writable = False
+        self.stalled_since = self.hub.monotonic()
+
+    def resume_writing(self) -> None:
+        """The socket takes bytes again."""
+        self.writable = True
+        self.stalled_since = None
+        for subscription in list(self.subscriptions.values()):
+            subscription.wake()
+        if not self._reading:
+            self._resume()
+
+    def close(self) -> None:
+        """Send what is left, then close the connection."""
+        self.closing = True
+        self.hub.subscriptions.drop_session(self)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.closing = True
+        self._held.clear()
+        self._out.clear()
+        self.hub.forget(self)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether answers still wait."""
+        return bool(self._held)

@@ -1,0 +1,1 @@
+"""Thin adaptors that carry a session over a socket."""

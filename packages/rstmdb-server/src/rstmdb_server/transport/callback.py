@@ -1,0 +1,69 @@
+"""A session over asyncio's protocol callbacks: no task and no await per connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from ..session import Session
+
+if TYPE_CHECKING:
+    from ..hub import Hub
+
+__all__ = ["CallbackTransport"]
+
+WRITE_HIGH_BYTES = 256 * 1024
+
+
+class CallbackTransport(asyncio.Protocol):
+    """One connection on asyncio (uvloop where it is installed)."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.peer = "?"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected (and finished its TLS handshake)."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self.peer = str(self._transport.get_extra_info("peername"))
+        self.write = self._transport.write
+        self.close = self._transport.close
+        self.abort = self._transport.abort
+        self._session = Session(self._hub, self)
+        self._hub.admit(self._session)
+        self.data_received = self._session.receive  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._session.lost()
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full."""
+        self._session.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The socket's buffer has drained."""
+        self._session.resume_writing()
+
+    def pause_reading(self) -> None:
+        """Read nothing more until resume_reading."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the socket."""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()

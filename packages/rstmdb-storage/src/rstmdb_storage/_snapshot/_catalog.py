@@ -1,0 +1,166 @@
+"""index.json, the list of snapshots, and the files that it names.
+
+Ours: {"rstmdb_format": 1, "snapshots": [{snapshot_id, kind, wal_offset, created_at,
+size_bytes, checksum, instance_id?}, ...]}, oldest first. The original's is an object from
+instance id to {snapshot_id, instance_id, wal_offset, created_at, size_bytes, checksum}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import msgspec
+from rstmdb_wal.fs import File, FileSystem, read_bytes, replace_file
+
+from .._errors import DatabaseDamaged
+from .._layout import Layout
+from ._format import SnapshotHeader, decode_blocks
+
+__all__ = ["Catalog", "SnapshotInfo", "is_legacy_index", "read_header", "reader"]
+
+INDEX_FORMAT = 1
+KEPT_FULL_SNAPSHOTS = 2
+"""The newest, and one to fall back to while the log still reaches back that far."""
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One snapshot file; `checksum` is the CRC32C of the whole file in hex."""
+
+    snapshot_id: str
+    kind: str
+    wal_offset: int
+    created_at: int
+    size_bytes: int
+    checksum: str
+    instance_id: str | None = None
+
+
+class _Index(msgspec.Struct):
+    rstmdb_format: int
+    snapshots: list[SnapshotInfo]
+
+
+def is_legacy_index(data: bytes) -> bool:
+    """Whether index.json is the original's: an object of objects, by instance id."""
+    try:
+        content = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return isinstance(content, dict) and not isinstance(content.get("rstmdb_format"), int)
+
+
+def reader(file: File) -> Any:
+    """A function that reads on through a file, as `decode_blocks` wants it."""
+    at = 0
+
+    def read(size: int) -> bytes:
+        nonlocal at
+        pieces = []
+        while size:
+            piece = file.pread(size, at)
+            if not piece:
+                break
+            pieces.append(piece)
+            at += len(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    return read
+
+
+def read_header(fs: FileSystem, layout: Layout, snapshot_id: str) -> SnapshotHeader:
+    """The first block of a snapshot file. Raises DatabaseDamaged and OSError."""
+    path = layout.snapshot(snapshot_id)
+    file = fs.open_read(path)
+    try:
+        _, items = next(decode_blocks(reader(file), str(path)))
+        return msgspec.convert(items[0], SnapshotHeader)
+    except msgspec.ValidationError as error:
+        raise DatabaseDamaged(f"{path}: its header can't be read: {error}") from error
+    finally:
+        file.close()
+
+
+class Catalog:
+    """The snapshots of one directory, oldest first."""
+
+    def __init__(self, fs: FileSystem, layout: Layout, snapshots: list[SnapshotInfo]) -> None:
+        self._fs = fs
+        self._layout = layout
+        self.snapshots = snapshots
+
+    @classmethod
+    def load(cls, fs: FileSystem, layout: Layout) -> tuple[Catalog, str | None]:
+        """Read the index, or rebuild it from the files when it is missing or damaged.
+
+        Returns the catalog and what was wrong, if anything was.
+        """
+        problem = None
+        listed: list[SnapshotInfo] = []
+        try:
+            index = msgspec.json.decode(read_bytes(fs, layout.index), type=_Index)
+            listed = index.snapshots
+        except FileNotFoundError:
+            problem = "index.json is missing"
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            problem = f"index.json can't be read: {error}"
+        known = {info.snapshot_id for info in listed}
+        for name in fs.listdir(layout.snapshots):
+            snapshot_id, dot, suffix = name.rpartition(".")
+            if dot and suffix == "snap" and snapshot_id not in known:
+                # Written and verified, and the crash came before it was listed; or the
+                # index is gone. Opening verifies it whole before relying on it.
+                with contextlib.suppress(DatabaseDamaged):
+                    listed.append(_describe(fs, layout, snapshot_id))
+            elif suffix == "tmp":
+                fs.unlink(layout.snapshots / name)
+        listed.sort(key=lambda info: (info.wal_offset, info.created_at))
+        if problem is not None and not listed:
+            problem = None
+        return cls(fs, layout, listed), problem
+
+    @property
+    def full(self) -> list[SnapshotInfo]:
+        """Snapshots of the whole state, oldest first."""
+        return [info for info in self.snapshots if info.kind == "full"]
+
+    def with_added(self, added: SnapshotInfo) -> tuple[list[SnapshotInfo], list[SnapshotInfo]]:
+        """The list with a new snapshot, and those that it makes superfluous."""
+        kept = [info for info in self.snapshots if info.snapshot_id != added.snapshot_id]
+        kept.append(added)
+        full = [info for info in kept if info.kind == "full"]
+        gone = full[:-KEPT_FULL_SNAPSHOTS]
+        if added.kind == "full":
+            gone += [info for info in kept if info.kind != "full"]
+        else:
+            gone += [
+                info
+                for info in kept[:-1]
+                if info.kind == "instance" and info.instance_id == added.instance_id
+            ]
+        return [info for info in kept if info not in gone], gone
+
+    def write(self, snapshots: list[SnapshotInfo]) -> None:
+        """Put a list on disk, durably; blocking, for any thread."""
+        data = msgspec.json.format(msgspec.json.encode(_Index(INDEX_FORMAT, snapshots)))
+        replace_file(self._fs, self._layout.index, data)
+
+    def remove_files(self, gone: list[SnapshotInfo]) -> None:
+        """Delete files that the index names no more; what is left over does no harm."""
+        for info in gone:
+            with contextlib.suppress(OSError):
+                self._fs.unlink(self._layout.snapshot(info.snapshot_id))
+
+
+def _describe(fs: FileSystem, layout: Layout, snapshot_id: str) -> SnapshotInfo:
+    header = read_header(fs, layout, snapshot_id)
+    return SnapshotInfo(
+        snapshot_id=snapshot_id,
+        kind=header.kind,
+        wal_offset=header.offset,
+        created_at=header.created_at,
+        size_bytes=fs.file_size(layout.snapshot(snapshot_id)),
+        checksum="",
+        instance_id=header.instance_id,
+    )

@@ -1,0 +1,466 @@
+"""The database on one thread, without waiting.
+
+Every command is decided and applied at once and comes back with the offset that must be
+released before its answer may be shown; 0 means that it depends on nothing unreleased.
+The blocking Database and the server are two faces over this one object: they differ only
+in how they wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rstmdb_core as core
+from msgspec import UNSET, Raw
+from rstmdb_core import Rejection
+from rstmdb_wal import BatchTooLarge, FlushResult, LogFailed
+from rstmdb_wal.fs import FileSystem
+
+from . import _maintenance
+from ._errors import BatchAborted, WriteFailed
+from ._history import read_events, read_records
+from ._layout import Layout
+from ._options import StorageOptions
+from ._procedure import Procedure
+from ._recovery import Recovered
+from ._results import FlushAllResult, IoStats, WalReadResult, WalStatsResult
+from ._snapshot import SnapshotInfo
+
+__all__ = ["Answer", "Feed", "Store"]
+
+Answer = tuple[Any, int]
+"""A result, and the offset that must be released before it may be shown."""
+
+Feed = list[tuple[int, core.Entry]]
+"""Released entries with their offsets, in log order."""
+
+
+class Store:
+    """State and log, kept together by one rule: append, then evolve; show when released."""
+
+    def __init__(
+        self,
+        recovered: Recovered,
+        fs: FileSystem,
+        layout: Layout,
+        options: StorageOptions,
+        *,
+        clock: Callable[[], int],
+        monotonic: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.state = recovered.state
+        self.log = recovered.log
+        self.catalog = recovered.catalog
+        self.recovered = recovered
+        self.fs = fs
+        self.layout = layout
+        self.options = options
+        self.clock = clock
+        """Wall clock, milliseconds since 1970."""
+        self.monotonic = monotonic
+        """Milliseconds that never go back, for policies and intervals."""
+        self.new_id = new_id
+        self.epoch = 0
+        """Rises with each rollback, so that who waits can tell that one happened."""
+        self.listener: Callable[[Feed], None] | None = None
+        """Called with the entries that each flush released."""
+        self.hold_back: Callable[[], int | None] = lambda: None
+        """The offset behind which somebody still reads the log, or None."""
+        self.appended = recovered.report.records
+        """Records since the last full snapshot."""
+        self.snapshots_begun = 0
+        self._checkpoint = recovered.checkpoint
+        self._snapshot_at_bytes = -recovered.report.bytes
+        self._snapshot_at_ms = monotonic() - options.compaction.min_interval_ms
+        self._engine = options.engine
+        self._append = self.log.append
+        self._encode = core.encode_entry
+        self._kinds = core.ENTRY_KINDS
+        self._feed: deque[tuple[int, core.Entry]] = deque()
+
+    # -- writes ---------------------------------------------------------------------------
+
+    def put_machine(
+        self, machine: str, version: int, definition: object, checksum: str | None = None
+    ) -> Answer:
+        """Register a definition. Raises InvalidRequest, MachineVersionExists and others."""
+        decided = core.put_machine(
+            self.state, self._engine, self.clock(), machine, version, definition, checksum
+        )
+        if isinstance(decided, core.Repeat):
+            return decided.result, decided.depends_on
+        offset = self.record(decided)
+        return core.PutMachineResult(machine, version, decided.definition_hash, True), offset
+
+    def create_instance(
+        self,
+        machine: str,
+        version: int,
+        instance_id: str | None = None,
+        initial_ctx: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer:
+        """Create an instance. Raises InstanceExists, MachineNotFound, Conflict and others."""
+        decided = core.create_instance(
+            self.state,
+            self._engine,
+            self.clock(),
+            self.new_id,
+            instance_id,
+            machine,
+            version,
+            initial_ctx,
+            idempotency_key,
+        )
+        if isinstance(decided, core.Repeat):
+            return decided.result, decided.depends_on
+        offset = self.record(decided)
+        return (
+            core.CreateInstanceResult(decided.instance_id, decided.initial_state, offset),
+            offset,
+        )
+
+    def apply_event(
+        self,
+        instance_id: str,
+        event: str,
+        payload: dict[str, Any] | None = None,
+        expected_state: str | None = None,
+        expected_wal_offset: int | None = None,
+        event_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer:
+        """Apply an event. Raises InstanceNotFound, InvalidTransition, GuardFailed and others."""
+        state = self.state
+        decided = core.apply_event(
+            state,
+            self._engine,
+            self.clock(),
+            instance_id,
+            event,
+            payload,
+            expected_state,
+            expected_wal_offset,
+            event_id,
+            idempotency_key,
+        )
+        if isinstance(decided, core.Repeat):
+            return decided.result, decided.depends_on
+        offset = self.record(decided)
+        return (
+            core.ApplyEventResult(
+                decided.from_state,
+                decided.to_state,
+                Raw(state.instances[instance_id].ctx),
+                offset,
+                True,
+                UNSET if event_id is None else event_id,
+            ),
+            offset,
+        )
+
+    def delete_instance(self, instance_id: str, idempotency_key: str | None = None) -> Answer:
+        """Delete an instance. Raises InstanceNotFound for one that never was, and Conflict."""
+        decided = core.delete_instance(
+            self.state, self._engine, self.clock(), instance_id, idempotency_key
+        )
+        if isinstance(decided, core.Repeat):
+            return decided.result, decided.depends_on
+        offset = self.record(decided)
+        return core.DeleteInstanceResult(instance_id, True, offset), offset
+
+    def flush_all(self) -> Answer:
+        """Empty the database: machines, instances, keys and tombstones."""
+        state = self.state
+        removed = (len(state.instances), len(state.machines))
+        offset = self.record(core.flush_all(state, self.clock()))
+        return FlushAllResult(True, *removed), offset
+
+    def record(self, entry: core.Entry) -> int:
+        """Append, then evolve: the one way in which state changes."""
+        try:
+            offset = self._append(self._kinds[type(entry)], self._encode(entry))
+        except LogFailed as error:
+            raise WriteFailed(str(error), final=True) from error
+        self.state.evolve(entry, offset)
+        self._feed.append((offset, entry))
+        self.appended += 1
+        return offset
+
+    def batch(
+        self,
+        commands: Sequence[Callable[[], Answer]],
+        *,
+        atomic: bool,
+        check: Callable[[list[Any]], None] | None = None,
+    ) -> tuple[list[Any], int]:
+        """Run commands as one unit of the log.
+
+        `atomic`: all or nothing, and later commands see what earlier ones did; the first
+        refusal undoes everything and raises BatchAborted. Else each stands alone and its
+        Rejection takes the place of its result. `check` sees the results before anything
+        is kept; what it raises undoes everything, too.
+        """
+        try:
+            return self._batch(commands, atomic, check)
+        except BatchTooLarge:
+            # Only a batch that begins a segment may be as long as it needs to be.
+            self.log.rotate()
+            return self._batch(commands, atomic, check)
+
+    def _batch(
+        self,
+        commands: Sequence[Callable[[], Answer]],
+        atomic: bool,
+        check: Callable[[list[Any]], None] | None,
+    ) -> tuple[list[Any], int]:
+        log = self.log
+        before = log.head
+        try:
+            log.begin_batch(atomic=atomic)
+        except LogFailed as error:
+            raise WriteFailed(str(error), final=True) from error
+        self._append = log.stage
+        try:
+            results, depends_on = self._run_commands(commands, atomic, before)
+            if check is not None:
+                check(results)
+            log.commit_batch()
+        except BaseException:
+            log.abort_batch()
+            self._undo(before)
+            raise
+        finally:
+            self._append = log.append
+        return results, depends_on
+
+    @staticmethod
+    def _run_commands(
+        commands: Sequence[Callable[[], Answer]], atomic: bool, before: int
+    ) -> tuple[list[Any], int]:
+        results: list[Any] = []
+        depends_on = 0
+        for index, command in enumerate(commands):
+            try:
+                result, offset = command()
+            except Rejection as rejection:
+                if atomic:
+                    # The refusal may rest on what this very batch did: that never was.
+                    rejection.depends_on = min(rejection.depends_on, before)
+                    raise BatchAborted(index, rejection) from rejection
+                result, offset = rejection, rejection.depends_on
+            results.append(result)
+            depends_on = max(depends_on, offset)
+        return results, depends_on
+
+    def _undo(self, after: int) -> None:
+        """Put back the state as it was right after the record at `after`."""
+        self.state.rollback(after)
+        feed = self._feed
+        while feed and feed[-1][0] > after:
+            feed.pop()
+            self.appended -= 1
+
+    # -- reads ----------------------------------------------------------------------------
+
+    def get_machine(self, machine: str, version: int | None = None) -> Answer:
+        """One machine version, the newest when none is named. Raises MachineNotFound."""
+        found = self.state.get_machine(machine, version)
+        return core.get_machine_result(found), found.offset
+
+    def list_machines(self, limit: int | None = None, offset: int | None = None) -> Answer:
+        """Machines and their versions, sorted by name."""
+        items = self.state.list_machines(limit, offset or 0)
+        return core.ListMachinesResult(items), self.state.last_machine_offset
+
+    def get_instance(self, instance_id: str) -> Answer:
+        """One instance. Raises InstanceNotFound."""
+        instance = self.state.get_instance(instance_id)
+        return core.get_instance_result(instance), instance.last_wal_offset
+
+    def list_instances(
+        self,
+        machine: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: str | None = None,
+    ) -> Answer:
+        """A page of instances, filtered by machine and state."""
+        page = self.state.list_instances(machine, state, limit, offset or 0, after)
+        touched = self.log.head if machine is None else self.state.touched.get(machine, 0)
+        return core.list_instances_result(page), touched
+
+    # -- flushing -------------------------------------------------------------------------
+
+    def begin_flush(self, *, force_sync: bool = False) -> Any:
+        """Take what is queued as a Flush whose `run` does the I/O on any thread, or None."""
+        return self.log.begin_flush(self.monotonic(), force_sync=force_sync)
+
+    def end_flush(self, flush: Any) -> FlushResult:
+        """Take in a finished flush: release what it wrote, or undo what it could not.
+
+        After a failure everything decided since the last released record is undone; whoever
+        waits for an offset above `released` gets WAL_IO_ERROR.
+        """
+        result = self.log.end_flush(flush)
+        released = result.released
+        if result.failed is not None:
+            self.epoch += 1
+            self._undo(released)
+        self.state.released(released)
+        feed = self._feed
+        if self.listener is None:
+            if feed and feed[-1][0] <= released:
+                feed.clear()
+            else:
+                while feed and feed[0][0] <= released:
+                    feed.popleft()
+            return result
+        shown: Feed = []
+        while feed and feed[0][0] <= released:
+            shown.append(feed.popleft())
+        self.listener(shown)
+        return result
+
+    # -- the log --------------------------------------------------------------------------
+
+    @property
+    def earliest_offset(self) -> int:
+        """Where reading the log can begin: one past the last deleted record."""
+        return self.log.earliest
+
+    def wal_read(self, from_offset: int, limit: int | None = None) -> WalReadResult:
+        """A page of released records as JSON; for any thread.
+
+        Raises OffsetGone below the oldest record kept.
+        """
+        return read_records(self.log, from_offset, limit)
+
+    def read_events(self, from_offset: int, upto: int) -> tuple[Feed, int]:
+        """Released entries that watchers care about, and the offset that was reached.
+
+        For any thread. Raises OffsetGone below the oldest record kept.
+        """
+        return read_events(self.log, self.state, from_offset, upto)
+
+    def wal_stats(self) -> WalStatsResult:
+        """Size and position of the log."""
+        stats = self.log.stats()
+        return WalStatsResult(
+            entry_count=stats.entry_count,
+            segment_count=stats.segment_count,
+            total_size_bytes=stats.total_size_bytes,
+            latest_offset=self.log.head,
+            io_stats=IoStats(
+                stats.bytes_written, stats.bytes_read, stats.writes, stats.reads, stats.fsyncs
+            ),
+            earliest_offset=self.log.earliest,
+            durable_offset=self.log.durable,
+        )
+
+    # -- maintenance ----------------------------------------------------------------------
+
+    def timestamp(self) -> int:
+        """The time for an entry: the clock's, but never less than the entry before."""
+        return max(self.clock(), self.state.last_timestamp)
+
+    def compact(self, *, force_snapshot: bool = False) -> Procedure:
+        """See _maintenance.compact."""
+        return _maintenance.compact(self, force_snapshot=force_snapshot)
+
+    def snapshot_instance(self, instance_id: str) -> Procedure:
+        """See _maintenance.snapshot_instance."""
+        return _maintenance.snapshot_instance(self, instance_id)
+
+    def backup(self, directory: Path, name: str) -> Procedure:
+        """See _maintenance.backup."""
+        return _maintenance.backup(self, directory, name)
+
+    def compaction_due(self) -> bool:
+        """Whether compaction should run by itself now (CompactionOptions)."""
+        options = self.options.compaction
+        if not options.enabled or not self.appended:
+            return False
+        written = self.log.bytes_written - self._snapshot_at_bytes
+        if (
+            self.appended < options.events_threshold and written < options.size_threshold_bytes
+        ) or self.monotonic() - self._snapshot_at_ms < options.min_interval_ms:
+            return False
+        full = self.catalog.full
+        return not full or written > full[-1].size_bytes // 2
+
+    def note_snapshot(self, info: SnapshotInfo, appended: int, written: int) -> None:
+        """A full snapshot is relied on: what it covers counts no more towards the next."""
+        self.appended -= appended
+        self._snapshot_at_bytes = written
+        self._snapshot_at_ms = self.monotonic()
+
+    def note_compaction_failed(self) -> None:
+        """Try again after the usual interval, not at once."""
+        self._snapshot_at_ms = self.monotonic()
+
+    def retained_from(self, offset: int) -> int:
+        """The offset before which segments may go, given who still reads behind it."""
+        held = self.hold_back()
+        if held is None or held >= offset:
+            return offset
+        lag = sum(
+            size
+            for segment_id, _, size in self.log.segments()
+            if held < (segment_id + 1) << 40 <= offset
+        )
+        return offset if lag > self.options.compaction.max_watch_lag_bytes else held
+
+    def note_start(self) -> None:
+        """Put on record what the state has to know from now on, and that recovery is done.
+
+        Limits that differ from those in force are an entry of their own, so that a replay
+        expires keys where the live database did. Raises WriteFailed.
+        """
+        limits = self.options.limits
+        changed = limits if limits != self.state.limits else None
+        if changed is None and self.log.head == self.recovered.checkpoint:
+            return
+        self.checkpoint(limits=changed)
+        self.flush_blocking(force_sync=True)
+
+    def checkpoint(
+        self, *, snapshot_id: str | None = None, limits: core.Limits | None = None
+    ) -> int:
+        """Append a checkpoint: proof that all before it is synced, once it is synced itself."""
+        self._checkpoint = self.record(
+            core.Checkpoint(self.timestamp(), snapshot_id=snapshot_id, limits=limits)
+        )
+        self.appended -= 1  # alone it is no reason for a snapshot
+        return self._checkpoint
+
+    def close(self) -> None:
+        """Write, sync and checkpoint what is left; nothing else may be running.
+
+        Raises WriteFailed when that did not work.
+        """
+        if self.log.failed is None and self.log.head != self._checkpoint:
+            self.flush_blocking(force_sync=True)
+            self.checkpoint()
+            self.flush_blocking(force_sync=True)
+        self.log.close()
+
+    def flush_blocking(self, *, force_sync: bool = False) -> None:
+        """Flush in place. Raises WriteFailed."""
+        try:
+            flush = self.begin_flush(force_sync=force_sync)
+        except LogFailed as error:
+            raise WriteFailed(str(error), final=True) from error
+        if flush is not None:
+            flush.run()
+            result = self.end_flush(flush)
+            if result.failed is not None:
+                raise WriteFailed(
+                    f"the log could not be written: {result.error}",
+                    final=result.failed == "fatal",
+                )
