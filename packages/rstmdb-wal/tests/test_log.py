@@ -130,7 +130,7 @@ def test_a_restart_never_writes_on_in_the_same_segment() -> None:
     fs = SimulatedFileSystem()
     for start in range(1, 4):
         log = open_log(fs).log
-        assert split_offset(log.append(3, b"x"))[0] == (start if start > 1 else 1)
+        assert split_offset(log.append(3, b"x"))[0] == (max(1, start))
         log.close()
         fs = fs.crash()
 

@@ -14,7 +14,8 @@ def test_a_policy_reads_back_what_it_prints(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "always", "every_n", "every_n:", "every_n:0", "every_ms:-1", "never:1", "every_n:x"]
+    "text",
+    ["", "always", "every_n", "every_n:", "every_n:0", "every_ms:-1", "never:1", "every_n:x"],
 )
 def test_other_policies_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="policy"):

@@ -1,13 +1,12 @@
 import random
 import threading
+from pathlib import Path
 
 import pytest
 
-from rstmdb_wal import FsyncPolicy, LogDamaged, LogOptions
+from rstmdb_wal import FsyncPolicy, LogDamaged, LogOptions, Recovery
 from rstmdb_wal.fs import OsFileSystem
 from rstmdb_wal.testing import SimulatedFileSystem, open_log
-from rstmdb_wal import Recovery
-from pathlib import Path
 
 SMALL = LogOptions(segment_bytes=4096, compress_from_bytes=0)
 

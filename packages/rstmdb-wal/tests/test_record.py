@@ -1,6 +1,6 @@
 from pathlib import Path
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from crc32c import crc32c
 from hypothesis import given

@@ -27,7 +27,8 @@ from rstmdb_wal._record import (
     MAX_PAYLOAD_BYTES,
     Record,
 )
-from rstmdb_wal._recovery import Recovery, RecoveryReport
+from rstmdb_wal._recovery import Recovery
+from rstmdb_wal._report import RecoveryReport
 from rstmdb_wal._writer import Flush
 
 __all__ = [

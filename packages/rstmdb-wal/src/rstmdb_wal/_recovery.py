@@ -19,7 +19,6 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rstmdb_wal._errors import LogDamaged, LogMisused, UnknownFormat
@@ -38,6 +37,7 @@ from rstmdb_wal._record import (
     crc_seed,
 )
 from rstmdb_wal._repair import cut_tail, rewrite, rewrite_header
+from rstmdb_wal._report import RecoveryReport
 from rstmdb_wal._scan import Walker, only_zeros, search
 from rstmdb_wal._segment import (
     MARK_BYTES,
@@ -49,37 +49,6 @@ from rstmdb_wal._segment import (
 from rstmdb_wal.fs import File, FileSystem, OsFileSystem
 
 _PROOF_STEP_BYTES = 4096  # granularity with which the unproven tail is known
-
-
-@dataclass(slots=True)
-class RecoveryReport:
-    """What recovery found so far. It changes while the records are read.
-
-    ``records`` and ``bytes`` were read, ``total_bytes`` is what there is to read.
-    ``torn_bytes`` are cut off the last segment, ``broken_file`` is the copy of them (set by
-    ``finish``). ``skipped_records`` (by their sequences), ``skipped_segments`` (ids of those
-    not read at all) and ``damaged_segments`` (ids, also those read in part) are what
-    "skip_corrupt" went past; ``skipped_fragments`` are torn writes of the original behind
-    which it had gone on. ``unreadable_segments`` (ids) lie before the snapshot and are not
-    needed.
-    """
-
-    records: int = 0
-    bytes: int = 0
-    total_bytes: int = 0
-    legacy_records: int = 0
-    torn_bytes: int = 0
-    broken_file: str | None = None
-    rewritten_bytes: int = 0
-    skipped_records: int = 0
-    skipped_segments: list[int] = field(default_factory=list)
-    damaged_segments: list[int] = field(default_factory=list)
-    skipped_fragments: int = 0
-    unreadable_segments: list[int] = field(default_factory=list)
-    segments: int = 0
-    last_sequence: int = 0
-    head: int = 0
-    earliest_offset: int = 0
 
 
 class Recovery:
@@ -126,7 +95,6 @@ class Recovery:
         self._cut: int | None = None
         self._torn_header = False
         self._end = 0  # of the last segment's records
-        self._proven = 0
         self._unproven: deque[tuple[int, int]] = deque()
         self._state = "new"
         self.report = RecoveryReport(last_sequence=after_sequence, head=after)
@@ -146,9 +114,9 @@ class Recovery:
             finally:
                 with contextlib.suppress(OSError):
                     file.close()
-        if self._batch and self._last is not None:
-            # The last segment took care of itself; an earlier one with no successor cannot be.
-            self._batch.clear()
+        # Only where the rest of the log was skipped a batch can still be open.
+        self.report.skipped_records += len(self._batch)
+        self._batch.clear()
         self._state = "read"
 
     # Which segments
@@ -185,7 +153,7 @@ class Recovery:
                 and seen.header.segment_id == seen.segment_id
                 and seen.header.database_id == self._database_id
             )
-            if self._kept and self._kept[-1].segment_id + 1 != seen.segment_id:
+            if not self._follows(seen):
                 self._kept.clear()
             if usable:
                 self._kept.append(_segment_of(seen))
@@ -193,14 +161,24 @@ class Recovery:
                 self._kept.clear()
                 self.report.unreadable_segments.append(seen.segment_id)
 
+    def _follows(self, seen: Seen) -> bool:
+        """Tell whether no record is missing between the kept segments and this one.
+
+        Ids alone do not say so: one may be skipped when a segment that was just made is lost.
+        """
+        if not self._kept:
+            return True
+        if seen.header is None:
+            return self._kept[-1].segment_id + 1 == seen.segment_id
+        before = split_offset(seen.header.previous_offset)[0]
+        return not before or any(kept.segment_id == before for kept in self._kept)
+
     def _is_last(self, seen: Seen) -> bool:
         return self._last is not None and seen.segment_id == self._last.segment_id
 
     # One segment
 
     def _segment(self, seen: Seen, file: File) -> Iterator[Record]:
-        self._end = 0
-        self._proven = 0
         self._unproven.clear()
         if seen.look is Look.EMPTY:
             # Of ours, it can only be the last; a missing record before it will show.
@@ -215,9 +193,10 @@ class Recovery:
         if not self._header_fits(seen):
             self.report.skipped_segments.append(seen.segment_id)
             return
-        if self._kept and self._kept[-1].segment_id + 1 != seen.segment_id:
+        if not self._follows(seen):
             self._kept.clear()  # a hole that the snapshot covers: nothing before it is shown
         segment = _segment_of(seen)
+        segment.first_sequence = segment.first_sequence or self._expected
         self._kept.append(segment)
         yield from self._records(seen, segment, file)
 
@@ -258,6 +237,9 @@ class Recovery:
         position = segment.start
         if self._holds_after(seen):
             position = self._behind_snapshot(seen, segment, file)
+        # Not even the header is proven: a failed sync may have left it in memory only.
+        start = position if position > segment.start else 0
+        self._unproven = deque([(self._expected, start)])
         while True:
             walker = Walker(file, position, seen.size, self._seed(), legacy=segment.legacy)
             for raw in walker:
@@ -305,6 +287,8 @@ class Recovery:
             what = f"records {self._expected} to {raw.sequence - 1} are missing"
             self._damage(seen, raw.position, what, f"the record there is {raw.sequence}")
             self._skip_to(raw.sequence)
+        elif raw.sequence < self._expected and seen.look is Look.LEGACY and not self._skip:
+            self._damage(seen, raw.position, f"record {raw.sequence} comes again", "")
         elif raw.sequence < self._expected and self._skip and self.report.damaged_segments:
             return True
         return raw.sequence == self._expected
@@ -323,9 +307,8 @@ class Recovery:
             report.legacy_records += 1
         elif raw.gap < UNKNOWN_GAP:
             self._prove(raw.sequence - raw.gap)
-        unproven = self._unproven
-        if not unproven or raw.position - unproven[-1][1] >= _PROOF_STEP_BYTES:
-            unproven.append((raw.sequence, raw.position))
+        if raw.position - self._unproven[-1][1] >= _PROOF_STEP_BYTES:
+            self._unproven.append((raw.sequence, raw.position))
         record = to_record(raw, offset, segment)
         if record.more:
             self._batch.append(record)
@@ -343,7 +326,6 @@ class Recovery:
         unproven = self._unproven
         while len(unproven) > 1 and unproven[1][0] <= sequence + 1:
             unproven.popleft()
-        self._proven = max(self._proven, sequence)
 
     # What cannot be read
 
@@ -476,10 +458,12 @@ class Recovery:
                 )
             )  # fmt: skip
             return
+        if not self._unproven:
+            return  # it was skipped: its bytes stay as they are
         if self._cut is not None:
             report.broken_file = cut_tail(self._fs, last.path, self._cut, self._names)
-        start = self._unproven[0][1] if self._unproven else self._end
-        report.rewritten_bytes = max(self._end - start, 0)
+        start = min(self._unproven[0][1], self._end)
+        report.rewritten_bytes = self._end - start
         rewrite(self._fs, last.path, start, self._end)
 
     def _start(self) -> LogStart:

@@ -27,7 +27,8 @@ from rstmdb_wal._errors import DirectoryLocked
 from rstmdb_wal._log import Log
 from rstmdb_wal._options import LogOptions
 from rstmdb_wal._record import Record
-from rstmdb_wal._recovery import Recovery, RecoveryReport
+from rstmdb_wal._recovery import Recovery
+from rstmdb_wal._report import RecoveryReport
 
 __all__ = [
     "Call",
@@ -491,6 +492,10 @@ class SimulatedFileSystem:
         directory = self._directory(path.parent)
         directory.seen[path.name] = node
         directory.disk[path.name] = node
+
+    def mkdir_now(self, path: Path | str) -> None:
+        """Make a directory, durably; no call is counted."""
+        self._directories[str(path)] = _Directory(on_disk=True)
 
     def forget(self, path: Path | str) -> None:
         """Remove a file, durably; no call is counted."""
