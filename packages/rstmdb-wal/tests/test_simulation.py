@@ -234,3 +234,36 @@ def test_a_crash_at_every_call_of_a_recovery_that_repairs_changes_nothing() -> N
                 continue
             assert call > 20
             return
+
+
+def test_a_crash_at_every_call_of_a_drop_shows_no_hole() -> None:
+    setting = LogOptions(segment_bytes=1024, compress_from_bytes=0)
+    call = 0
+    holes = 0
+    while True:
+        call += 1
+        for seed in range(20):
+            fs = SimulatedFileSystem(seed)
+            log = open_log(fs, setting).log
+            offsets = [log.append(3, b"%d" % n + bytes(300)) for n in range(30)]
+            log.close()
+            fs.crash_at = fs.calls + call
+            try:
+                log.drop_before(offsets[20])
+            except SimulatedCrash:
+                fs = fs.power_loss()
+                names = fs.names("/data/wal")
+                log, records, _ = open_log(fs, setting, after=offsets[20], after_sequence=21)
+                assert [r.offset for r in records] == offsets[21:]
+                kept = [r.offset for r in log.read(0)]
+                assert kept == offsets[-len(kept) :]
+                assert len(kept) >= 10
+                holes += len(log.segments()) < len(names)
+                log.append(3, b"x")
+                log.flush()
+                log.drop_before(offsets[20])
+                assert len(fs.names("/data/wal")) == len(log.segments())
+                continue
+            assert call > 10
+            assert holes > 10
+            return

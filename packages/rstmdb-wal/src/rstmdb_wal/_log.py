@@ -16,6 +16,7 @@ from rstmdb_wal._segment import (
     Segment,
     SegmentTable,
     broken_name,
+    segment_id_of,
     segment_name,
 )
 from rstmdb_wal._writer import Chunk, Flush, SegmentWriter
@@ -320,13 +321,19 @@ class Log(Appender):
         then are gone.
         """
         deleted = reclaimed = 0
+        segments = self._table.all()
+        end = min(split_offset(offset)[0], segments[-1].segment_id if segments else 0)
+        # By the files, not by the table: that has none that a snapshot made unnecessary.
+        names = self._fs.listdir(self._directory)
+        ids = sorted(number for name in names if (number := segment_id_of(name)) is not None)
         try:
-            for segment in self._table.all()[:-1]:
-                if segment.segment_id >= split_offset(offset)[0]:
+            for segment_id in ids:
+                if segment_id >= end:
                     break
-                size = self._fs.file_size(segment.path)
-                self._fs.unlink(segment.path)
-                self._table.remove(segment.segment_id)
+                path = self._directory / segment_name(segment_id)
+                size = self._fs.file_size(path)
+                self._fs.unlink(path)
+                self._table.remove(segment_id)
                 deleted += 1
                 reclaimed += size
         finally:
@@ -345,8 +352,7 @@ class Log(Appender):
             raise LogError(f"{name} is in use")
         target = broken_name(name, self._fs.listdir(self._directory))
         self._fs.rename(self._directory / name, self._directory / target)
-        if any(segment.segment_id == segment_id for segment in self._table.all()):
-            self._table.remove(segment_id)
+        self._table.remove(segment_id)
         self._fs.fsync_dir(self._directory)
         return target
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 from rstmdb_wal._errors import LogDamaged, OffsetCompacted
 from rstmdb_wal._offset import make_offset, split_offset
@@ -45,13 +46,14 @@ class LogReader:
         for segment in self._table.all():
             if segment.segment_id < first_segment:
                 continue
-            for record in self._segment_records(segment, from_offset, horizon):
-                if record.offset > upto or (records and len(record.payload) > room):
-                    return self._page(records)
-                room -= len(record.payload)
-                records.append(record)
-                if len(records) >= limit or room <= 0:
-                    return self._page(records)
+            with closing(self._segment_records(segment, from_offset, horizon)) as found:
+                for record in found:
+                    if record.offset > upto or (records and len(record.payload) > room):
+                        return self._page(records)
+                    room -= len(record.payload)
+                    records.append(record)
+                    if len(records) >= limit or room <= 0:
+                        return self._page(records)
         return self._page(records)
 
     def _page(self, records: list[Record]) -> list[Record]:
@@ -78,7 +80,7 @@ class LogReader:
 
     def _segment_records(
         self, segment: Segment, from_offset: int, horizon: int
-    ) -> Iterator[Record]:
+    ) -> Generator[Record, None, None]:
         horizon_segment, end = split_offset(horizon)
         if segment.segment_id > horizon_segment:
             return
@@ -99,7 +101,9 @@ class LogReader:
         finally:
             file.close()
 
-    def _walk(self, file: File, segment: Segment, start: int, end: int) -> Iterator[RawRecord]:
+    def _walk(
+        self, file: File, segment: Segment, start: int, end: int
+    ) -> Generator[RawRecord, None, None]:
         mark = segment.start
         sequence = 0
         while True:

@@ -204,7 +204,7 @@ class SegmentTable:
     def remove(self, segment_id: int) -> None:
         """Forget a segment whose file is gone."""
         with self._lock:
-            del self._segments[segment_id]
+            self._segments.pop(segment_id, None)
             first = next(iter(self._segments.values()), None)
             if first is not None:
                 self._set_earliest(first)
