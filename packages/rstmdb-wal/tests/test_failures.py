@@ -7,8 +7,8 @@ import pytest
 from rstmdb_wal import FsyncPolicy, LogFailed, LogOptions
 from rstmdb_wal.testing import SimulatedFileSystem, open_log
 
-SMALL = LogOptions(segment_bytes=1024)
-NEVER = LogOptions(policy=FsyncPolicy.never())
+SMALL = LogOptions(preallocate_bytes=0, segment_bytes=1024)
+NEVER = LogOptions(preallocate_bytes=0, policy=FsyncPolicy.never())
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])

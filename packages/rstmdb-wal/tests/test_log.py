@@ -18,7 +18,7 @@ from rstmdb_wal import (
 from rstmdb_wal._segment import SEGMENT_HEADER_BYTES
 from rstmdb_wal.testing import SimulatedFileSystem, open_log
 
-SMALL = LogOptions(segment_bytes=1024)
+SMALL = LogOptions(preallocate_bytes=0, segment_bytes=1024)
 
 
 def test_offsets_name_where_records_start_and_sequences_rise_by_one() -> None:
@@ -50,7 +50,7 @@ def test_everything_queued_goes_out_with_one_write_and_one_sync() -> None:
 
 def test_rotation_syncs_the_old_segment_and_the_directory_before_it_writes_on() -> None:
     fs = SimulatedFileSystem()
-    log = open_log(fs, LogOptions()).log
+    log = open_log(fs, LogOptions(preallocate_bytes=0)).log
     log.append(3, b"a")
     log.rotate()
     log.append(3, b"b")
@@ -87,7 +87,7 @@ def test_a_full_segment_is_left_for_the_next_one_and_all_comes_back() -> None:
 
 def test_a_record_larger_than_a_segment_gets_one_of_its_own() -> None:
     fs = SimulatedFileSystem()
-    options = LogOptions(segment_bytes=1024, compress_from_bytes=0)
+    options = LogOptions(preallocate_bytes=0, segment_bytes=1024, compress_from_bytes=0)
     log = open_log(fs, options).log
     offsets = [log.append(3, b"a"), log.append(3, b"b" * 5000), log.append(3, b"c")]
     log.flush()
@@ -266,6 +266,55 @@ def test_figures_count_what_happened() -> None:
     assert stats.total_size_bytes == SEGMENT_HEADER_BYTES + 340 == stats.bytes_written
     assert (stats.writes, stats.fsyncs, stats.last_flush_records) == (2, 2, 10)
     assert stats.bytes_read >= 340
+
+
+def test_zeros_are_written_ahead_and_cut_off_when_the_segment_ends() -> None:
+    fs = SimulatedFileSystem()
+    setting = LogOptions(segment_bytes=2048, preallocate_bytes=500)
+    first = "/data/wal/0000000000000001.wal"
+    log = open_log(fs, setting).log
+    log.append(3, b"a" * 76)
+    log.flush()
+    end = SEGMENT_HEADER_BYTES + 100
+    assert len(fs.peek(first)) == end + 500
+    fs.tracing = True
+    for _ in range(5):
+        log.append(3, b"b" * 76)
+        log.flush()
+    assert [call.size for call in fs.trace if call.operation == "pwrite"] == [100] * 5
+    assert len(fs.peek(first)) == end + 500
+    log.append(3, b"c" * 76)
+    log.flush()
+    assert len(fs.peek(first)) == end + 600 + 500
+    assert log.segments()[0][2] == log.stats().total_size_bytes == end + 600
+    log.rotate()
+    log.append(3, b"d")
+    log.flush()
+    assert len(fs.peek(first)) == end + 600
+    log.close()
+    assert [size for _, path, size in log.segments()] == [
+        len(fs.peek(path)) for _, path, _ in log.segments()
+    ]
+    assert len(open_log(fs.power_loss(), setting).records) == 8
+
+
+def test_a_disk_with_no_room_for_zeros_still_takes_records() -> None:
+    fs = SimulatedFileSystem()
+    log = open_log(fs, LogOptions()).log
+    fs.free_bytes = 1000
+    offsets = []
+    for _ in range(20):
+        offset = log.append(3, b"x" * 76)
+        result = log.flush()
+        assert result is not None
+        if result.failed:
+            break
+        offsets.append(offset)
+    assert len(offsets) == 10
+    fs.free_bytes = None
+    offsets.append(log.append(3, b"again"))
+    log.flush()
+    assert [r.offset for r in open_log(fs.power_loss()).records] == offsets
 
 
 # Dropping segments

@@ -5,7 +5,7 @@ from rstmdb_wal.testing import SimulatedFileSystem, open_log
 
 
 def options(text: str) -> LogOptions:
-    return LogOptions(policy=FsyncPolicy.parse(text))
+    return LogOptions(preallocate_bytes=0, policy=FsyncPolicy.parse(text))
 
 
 @pytest.mark.parametrize("text", ["every_write", "every_n:100", "every_ms:50", "never"])

@@ -8,7 +8,7 @@ from rstmdb_wal import FsyncPolicy, LogDamaged, LogOptions, Recovery
 from rstmdb_wal.fs import OsFileSystem
 from rstmdb_wal.testing import SimulatedFileSystem, open_log
 
-SMALL = LogOptions(segment_bytes=4096, compress_from_bytes=0)
+SMALL = LogOptions(preallocate_bytes=0, segment_bytes=4096, compress_from_bytes=0)
 
 
 def test_pages_of_any_size_give_every_record_once_and_in_order() -> None:
@@ -67,7 +67,9 @@ def test_what_is_not_released_is_not_shown() -> None:
 
 
 def test_paging_through_a_long_segment_costs_what_it_reads() -> None:
-    log = open_log(SimulatedFileSystem(), LogOptions(compress_from_bytes=0)).log
+    log = open_log(
+        SimulatedFileSystem(), LogOptions(preallocate_bytes=0, compress_from_bytes=0)
+    ).log
     for _ in range(20_000):
         log.append(3, b"x" * 100)
     log.flush()

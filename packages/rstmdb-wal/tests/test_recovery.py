@@ -18,9 +18,11 @@ from rstmdb_wal._record import FLAG_OURS, crc_seed, encode
 from rstmdb_wal._segment import SEGMENT_HEADER_BYTES, SegmentHeader, encode_header
 from rstmdb_wal.testing import SimulatedFileSystem, open_log
 
-SMALL = LogOptions(segment_bytes=1024, compress_from_bytes=0)
-NEVER = LogOptions(policy=FsyncPolicy.never(), compress_from_bytes=0)
-SKIP = LogOptions(segment_bytes=1024, compress_from_bytes=0, recovery="skip_corrupt")
+SMALL = LogOptions(preallocate_bytes=0, segment_bytes=1024, compress_from_bytes=0)
+NEVER = LogOptions(preallocate_bytes=0, policy=FsyncPolicy.never(), compress_from_bytes=0)
+SKIP = LogOptions(
+    preallocate_bytes=0, segment_bytes=1024, compress_from_bytes=0, recovery="skip_corrupt"
+)
 FIRST = "/data/wal/0000000000000001.wal"
 SECOND = "/data/wal/0000000000000002.wal"
 

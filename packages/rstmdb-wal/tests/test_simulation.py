@@ -13,8 +13,13 @@ from rstmdb_wal.testing import SimulatedCrash, SimulatedFileSystem, open_log
 SCALE = float(os.environ.get("RSTMDB_TEST_SCALE", "1"))
 
 
-def options(policy: FsyncPolicy) -> LogOptions:
-    return LogOptions(segment_bytes=1500, policy=policy, compress_from_bytes=400)
+def options(policy: FsyncPolicy, rand: random.Random) -> LogOptions:
+    return LogOptions(
+        segment_bytes=1500,
+        policy=policy,
+        compress_from_bytes=400,
+        preallocate_bytes=rand.choice((0, 300, 10_000)),
+    )
 
 
 class History:
@@ -109,7 +114,7 @@ def one_life(seed: int, policy: FsyncPolicy, losses: int) -> None:
     rand = random.Random(seed)
     fs = SimulatedFileSystem(seed)
     history = History()
-    log = open_log(fs, options(policy)).log
+    log = open_log(fs, options(policy, rand)).log
     for _ in range(losses):
         if rand.random() < 0.3:
             fs.inject("pwrite", rand.randint(1, 6), rand.choice((errno.ENOSPC, errno.EIO)))
@@ -127,11 +132,11 @@ def one_life(seed: int, policy: FsyncPolicy, losses: int) -> None:
         if rand.random() < 0.3:  # it dies again while it recovers
             fs.crash_at = rand.randint(1, 30)
             try:
-                open_log(fs, options(policy))
+                open_log(fs, options(policy, rand))
                 fs = fs.crash()
             except SimulatedCrash:
                 fs = fs.crash() if killed else fs.power_loss()
-        log, records, _ = open_log(fs, options(policy))
+        log, records, _ = open_log(fs, options(policy, rand))
         history.check(records, history.released if killed else least(history, policy))
         for record in records:
             assert history.shown.setdefault(record.offset, record.payload) == record.payload

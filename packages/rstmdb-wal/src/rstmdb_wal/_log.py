@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ class Log(Appender):
         self._directory = start.directory
         self.database_id = start.database_id
         self._table = SegmentTable(start.segments)
-        self._writer = SegmentWriter(start.fs, start.directory, start.database_id)
+        self._writer = SegmentWriter(start.fs, start.directory, start.options, start.database_id)
         self._reader = LogReader(start.fs, self._table, seed)
         self.released_sequence = start.last_sequence
         self.released = self.durable = start.head
@@ -285,6 +286,8 @@ class Log(Appender):
         try:
             if self.failed is None:
                 self._flush_or_raise()
+                with suppress(OSError):
+                    self._writer.trim()
         finally:
             self._over = True
             self._limit = -1

@@ -7,6 +7,7 @@ import errno
 from pathlib import Path
 from time import perf_counter
 
+from rstmdb_wal._options import LogOptions
 from rstmdb_wal._segment import SEGMENT_HEADER_BYTES, SegmentHeader, encode_header, segment_name
 from rstmdb_wal.fs import File, FileSystem, write_full
 
@@ -65,10 +66,13 @@ class SegmentWriter:
     """The file that is written to. One thread at a time."""
 
     __slots__ = (
+        "_allocated",
         "_database_id",
         "_directory",
+        "_end",
         "_file",
         "_fs",
+        "_options",
         "bytes_written",
         "dirty",
         "fsyncs",
@@ -77,7 +81,12 @@ class SegmentWriter:
         "writes",
     )
 
-    def __init__(self, fs: FileSystem, directory: Path, database_id: bytes) -> None:
+    def __init__(
+        self, fs: FileSystem, directory: Path, options: LogOptions, database_id: bytes
+    ) -> None:
+        self._options = options
+        self._end = 0  # of what was written
+        self._allocated = 0  # of the zeros behind it
         self._fs = fs
         self._directory = directory
         self._database_id = database_id
@@ -96,6 +105,7 @@ class SegmentWriter:
         new one made, the directory synced, only then something written into it; and its header
         is synced before any record follows.
         """
+        self.trim()
         self.sync()
         file = self._fs.create(self._directory / segment_name(chunk.segment_id))
         try:
@@ -106,7 +116,8 @@ class SegmentWriter:
             header = SegmentHeader(
                 self._database_id, chunk.segment_id, chunk.first_sequence, chunk.previous_offset
             )
-            self._write(file, encode_header(header), 0)
+            data = encode_header(header)
+            self._write(file, data, 0)
             self._sync(file)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -114,6 +125,7 @@ class SegmentWriter:
             raise
         self.close()
         self._file = file
+        self._end = self._allocated = len(data)
 
     def write(self, chunk: Chunk) -> None:
         """Write the chunk's records, all at once."""
@@ -122,7 +134,35 @@ class SegmentWriter:
             return
         file = self._open_file()
         self.dirty = True
-        self._write(file, b"".join(pieces) if len(pieces) > 1 else pieces[0], chunk.position)
+        data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        self._end = chunk.position + len(data)
+        if self._end <= self._allocated or not self._pad(file, data, chunk.position):
+            self._write(file, data, chunk.position)
+
+    def _pad(self, file: File, data: bytes, position: int) -> bool:
+        """Write with zeros behind, for the writes to come; False if there is no room for them.
+
+        A tail of zeros is no damage to recovery, and a write that is lost in it shows as zeros.
+        """
+        room = self._options.segment_bytes - self._end
+        zeros = min(self._options.preallocate_bytes, room)
+        if zeros <= 0:
+            return False
+        try:
+            self.writes += write_full(file, data + bytes(zeros), position)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return False  # a part of it may be there: the write of the data alone covers that
+        self.bytes_written += len(data)
+        self._allocated = self._end + zeros
+        return True
+
+    def trim(self) -> None:
+        """Cut the zeros off. Not synced: at worst they are there again, and do no harm."""
+        if self._file is not None and self._allocated > self._end:
+            self._file.truncate(self._end)
+            self._allocated = self._end
 
     def sync(self) -> None:
         """Put what was written on disk. Raises ``SyncFailed``."""
@@ -135,6 +175,7 @@ class SegmentWriter:
         file = self._open_file()
         file.truncate(position)
         file.fsync()
+        self._end = self._allocated = position
         self.dirty = False
 
     def close(self) -> None:

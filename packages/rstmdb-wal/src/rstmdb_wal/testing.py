@@ -535,11 +535,14 @@ def open_log(
     after_sequence: int = 0,
     database_id: bytes | None = None,
 ) -> Opened:
-    """Recover a log and keep its records in a list. Raises as ``Recovery`` does."""
+    """Recover a log and keep its records in a list. Raises as ``Recovery`` does.
+
+    Without options nothing is preallocated, so that files end with their last record.
+    """
     recovery = Recovery(
         directory,
         fs=fs,
-        options=options,
+        options=options if options is not None else LogOptions(preallocate_bytes=0),
         after=after,
         after_sequence=after_sequence,
         database_id=database_id,
