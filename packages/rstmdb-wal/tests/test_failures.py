@@ -77,6 +77,25 @@ def test_a_full_disk_in_a_rotation_keeps_what_the_old_segment_took(operation: st
     assert [r.sequence for r in open_log(fs.power_loss(), SMALL).records] == [1, 2, 3, 4]
 
 
+def test_a_full_disk_also_undoes_what_was_queued_for_later_segments() -> None:
+    fs = SimulatedFileSystem()
+    log = open_log(fs, SMALL).log
+    kept = log.append(3, b"kept")
+    log.flush()
+    log.append(3, b"lost")
+    fs.inject("pwrite", 1, errno.ENOSPC)
+    flush = log.begin_flush(0)
+    assert flush is not None
+    for _ in range(10):
+        log.append(3, b"x" * 300)
+    flush.run()
+    assert log.end_flush(flush).failed == "full"
+    log.append(3, b"after")
+    log.flush()
+    assert [r.payload for r in log.read(kept)] == [b"kept", b"after"]
+    assert [r.payload for r in open_log(fs.crash(), SMALL).records] == [b"kept", b"after"]
+
+
 def test_a_crash_after_a_full_disk_in_a_rotation_starts_again() -> None:
     for operation, k in (("create", 1), ("pwrite", 2), ("pwrite", 3)):
         fs = SimulatedFileSystem()

@@ -510,3 +510,40 @@ def test_skip_corrupt_is_total_for_any_damage() -> None:
         opened.log.flush()
         assert all(r.offset < offset for r in opened.records)
         assert open_log(fs.power_loss(), SKIP).records[-1].payload == b"new"
+
+
+def test_the_copy_of_a_torn_tail_survives_a_power_loss() -> None:
+    for seed in range(20):
+        fs = SimulatedFileSystem(seed)
+        log = open_log(fs).log
+        log.append(3, b"a")
+        log.flush()
+        fs.poke(FIRST, fs.peek(FIRST) + b"torn" * 500)
+        broken = open_log(fs).report.broken_file
+        after = fs.power_loss()
+        assert after.peek(f"/data/wal/{broken}") == b"torn" * 500
+        assert len(open_log(after).records) == 1
+
+
+def test_the_id_of_a_segment_that_was_set_aside_is_not_used_again() -> None:
+    fs, _ = written(1)
+    fs.poke("/data/wal/0000000000000005.wal.1.broken", b"")
+    assert split_offset(open_log(fs).log.next_offset)[0] == 6
+
+
+def test_a_header_that_a_failed_sync_left_in_memory_is_written_again() -> None:
+    for seed in range(30):
+        fs = SimulatedFileSystem(seed)
+        log = open_log(fs).log
+        log.append(3, b"a")
+        log.flush()
+        log.rotate()
+        log.append(3, b"b")
+        fs.inject("fdatasync", 1, 5)
+        assert log.flush() is not None
+        assert log.failed is not None
+        fs = fs.crash()
+        log = open_log(fs).log
+        log.append(3, b"c")
+        log.flush()
+        assert [r.payload for r in open_log(fs.power_loss()).records] == [b"a", b"c"]

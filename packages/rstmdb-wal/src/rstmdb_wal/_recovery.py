@@ -115,9 +115,7 @@ class Recovery(Replay):
         rewrite(self._fs, last.path, start, self._end)
 
     def _start(self) -> LogStart:
-        last_id = self._last.segment_id if self._last is not None else 0
         next_id = max(
-            last_id + 1,
             highest_used_id(self._names) + 1,
             split_offset(self._after)[0],
             self._min_segment,
