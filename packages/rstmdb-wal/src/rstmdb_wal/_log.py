@@ -117,6 +117,11 @@ class Log(Appender):
         self._flushes = self._records_flushed = self._last_flush_records = 0
 
     @property
+    def bytes_written(self) -> int:
+        """Return the bytes written since the log was opened."""
+        return self._writer.bytes_written
+
+    @property
     def earliest(self) -> int:
         """One past the last deleted record; where the first record lies if none was deleted."""
         if self._table.all():
