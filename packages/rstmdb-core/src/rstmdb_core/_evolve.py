@@ -1,0 +1,343 @@
+"""What each kind of entry does to the state."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ._aging import SWEEP, Aging, R
+from ._entries import (
+    ApplyEvent,
+    Checkpoint,
+    CreateInstance,
+    DeleteInstance,
+    Entry,
+    FlushAll,
+    PutMachine,
+    SnapshotMark,
+)
+from ._errors import InvalidRequest
+from ._idempotency import Remembered, remember_apply, remember_create, remember_delete
+from ._instance import Instance, Tombstone
+from ._journal import (
+    Step,
+    added_instance,
+    added_key,
+    added_machine,
+    added_tombstone,
+    changed_limits,
+    flushed,
+    freed_tombstone,
+    popped_keys,
+    popped_tombstones,
+    removed_instance,
+    replaced_instance,
+)
+from ._machine import Machine, load_machine
+
+if TYPE_CHECKING:
+    from ._state import State
+
+_encode_json = msgspec.json.Encoder().encode
+
+
+def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
+    """Move an instance. The hot path: no call that a small event does not need."""
+    instance_id = entry.instance_id
+    instance = state.instances.get(instance_id)
+    if instance is None or offset <= instance.last_wal_offset:
+        _ignore(
+            state, entry, offset, "event already applied" if instance else "event of no instance"
+        )
+        return
+    now = entry.timestamp
+    before = state.last_timestamp
+    steps: list[Step] | None = None
+    if now <= before:
+        now = before
+    else:
+        state.last_timestamp = now
+        if now >= state.sweep_at or not state.epoch:
+            steps = _pass_time(state, now)
+    ctx: bytes = (
+        state.prepared  # type: ignore[assignment]
+        if entry is state.prepared_for
+        else _encode_json(entry.ctx)
+    )
+    old_state = instance.state
+    to_state = entry.to_state
+    machine = instance.machine
+    if to_state == old_state:
+        to_state = old_state
+        entered = instance.state_offset
+    else:
+        by_state = state.groups[machine].by_state
+        target = by_state.get(to_state)
+        if target is None:
+            target = state.groups[machine].state_index(sys.intern(to_state))
+        by_state[old_state].discard(instance.state_offset, instance_id)
+        target.add(offset, instance_id)
+        to_state = target.name
+        entered = offset
+    state.instances[instance_id] = Instance(
+        instance.id,
+        machine,
+        instance.version,
+        to_state,
+        ctx,
+        entry.event_id,
+        offset,
+        instance.created_at,
+        now,
+        instance.created_offset,
+        entered,
+    )
+    if entry.idempotency_key is not None:
+        steps = _remember(state, remember_apply(entry, ctx, offset, now), steps)
+    journal = state.journal
+    if journal is not None:
+        touched = state.touched.get(machine, 0)
+        journal.append(
+            (
+                offset,
+                before,
+                state.last_offset,
+                machine,
+                touched,
+                replaced_instance,
+                instance,
+                steps,
+            )
+        )
+    state.touched[machine] = offset
+    state.last_offset = offset
+
+
+def _create(state: State, entry: CreateInstance, offset: int) -> None:
+    if entry.instance_id in state.instances:
+        _ignore(state, entry, offset, "create of a living id")
+        return
+    before, now, steps = _begin(state, entry.timestamp)
+    tombstone = state.tombstones.by_key.pop(entry.instance_id, None)
+    if tombstone is not None:
+        steps.append((freed_tombstone, tombstone))
+    ctx: bytes = (
+        state.prepared  # type: ignore[assignment]
+        if entry is state.prepared_for
+        else _encode_json(entry.initial_ctx)
+    )
+    group = state.group(sys.intern(entry.machine))
+    instance = Instance(
+        entry.instance_id,
+        group.name,
+        entry.version,
+        group.state_index(sys.intern(entry.initial_state)).name,
+        ctx,
+        None,
+        offset,
+        now,
+        now,
+        offset,
+        offset,
+    )
+    state.place(instance)
+    if entry.idempotency_key is not None:
+        record = remember_create(entry, instance.state, offset, now)
+        steps = _remember(state, record, steps)
+    _finish(state, offset, before, group.name, steps, (added_instance, instance))
+
+
+def _delete(state: State, entry: DeleteInstance, offset: int) -> None:
+    instance = state.instances.get(entry.instance_id)
+    if instance is None or offset <= instance.last_wal_offset:
+        _ignore(state, entry, offset, "delete of no instance")
+        return
+    before, now, steps = _begin(state, entry.timestamp)
+    state.displace(instance)
+    tombstone = Tombstone(
+        instance.id,
+        instance.machine,
+        instance.version,
+        offset,
+        now,
+        instance.state,
+        instance.created_offset,
+        instance.state_offset,
+    )
+    steps.append((added_tombstone, (tombstone, state.tombstones.add(tombstone))))
+    if entry.idempotency_key is not None:
+        steps = _remember(state, remember_delete(entry, offset, now), steps)
+    _trim(state, steps)
+    _finish(state, offset, before, instance.machine, steps, (removed_instance, instance))
+
+
+def _put_machine(state: State, entry: PutMachine, offset: int) -> None:
+    group = state.groups.get(entry.machine)
+    if group is not None and entry.version in group.versions:
+        _ignore(state, entry, offset, "put of a registered machine version")
+        return
+    if entry.definition is None:
+        _ignore(state, entry, offset, "machine without a definition")
+        return
+    name = sys.intern(entry.machine)
+    try:
+        machine = (
+            Machine(name, entry.version, *state.prepared, offset)  # type: ignore[misc]
+            if entry is state.prepared_for
+            else load_machine(name, entry.version, entry.definition, offset)
+        )
+    except InvalidRequest:
+        _ignore(state, entry, offset, "machine with an unreadable definition")
+        return
+    before, _, steps = _begin(state, entry.timestamp)
+    state.group(name).versions[entry.version] = machine
+    _finish(state, offset, before, name, steps, (added_machine, machine))
+
+
+def _checkpoint(state: State, entry: Checkpoint, offset: int) -> None:
+    before, now, steps = _begin(state, entry.timestamp)
+    if entry.limits is not None and entry.limits != state.limits:
+        steps.append((changed_limits, state.limits))
+        state.limits = entry.limits
+        state.schedule_sweep()
+        if now >= state.sweep_at:
+            steps += _sweep(state, now)
+    _finish(state, offset, before, None, steps)
+
+
+def _snapshot(state: State, entry: SnapshotMark, offset: int) -> None:
+    before, _, steps = _begin(state, entry.timestamp)
+    _finish(state, offset, before, None, steps)
+
+
+def _flush_all(state: State, entry: FlushAll, offset: int) -> None:
+    before, _, steps = _begin(state, entry.timestamp)
+    old = (
+        state.instances,
+        state.tombstones,
+        state.keys,
+        state.groups,
+        state.everything,
+        state.touched,
+        state.last_flush_all,
+        state.flushed,
+    )
+    state.flushed = (len(state.instances), sum(len(g.versions) for g in state.groups.values()))
+    state.instances = {}
+    state.tombstones = Aging()
+    state.keys = Aging()
+    state.groups = {}
+    state.everything = type(state.everything)("")
+    state.touched = {}
+    state.last_flush_all = offset
+    state.schedule_sweep()
+    _finish(state, offset, before, None, steps, (flushed, old))
+
+
+EVOLVE: Final[dict[type[Entry], Callable[[State, Any, int], None]]] = {
+    PutMachine: _put_machine,
+    CreateInstance: _create,
+    ApplyEvent: evolve_apply,
+    DeleteInstance: _delete,
+    SnapshotMark: _snapshot,
+    Checkpoint: _checkpoint,
+    FlushAll: _flush_all,
+}
+
+
+def _begin(state: State, timestamp: int) -> tuple[int, int, list[Step]]:
+    """Let time pass; return the time before, the entry's time, and what that did."""
+    before = state.last_timestamp
+    if timestamp <= before:
+        return before, before, []
+    state.last_timestamp = timestamp
+    if timestamp >= state.sweep_at or not state.epoch:
+        return before, timestamp, _pass_time(state, timestamp)
+    return before, timestamp, []
+
+
+def _finish(
+    state: State,
+    offset: int,
+    before: int,
+    machine: str | None,
+    steps: list[Step],
+    step: Step | None = None,
+) -> None:
+    touched = 0 if machine is None else state.touched.get(machine, 0)
+    if state.journal is not None:
+        if step is not None:
+            steps.append(step)
+        state.journal.append(
+            (offset, before, state.last_offset, machine, touched, None, None, steps)
+        )
+    if machine is not None:
+        state.touched[machine] = offset
+    state.last_offset = offset
+
+
+def _ignore(state: State, entry: Entry, offset: int, reason: str) -> None:
+    state.ignored[reason] += 1
+    before, _, steps = _begin(state, entry.timestamp)
+    _finish(state, offset, before, None, steps)
+
+
+def _remember(state: State, record: Remembered, steps: list[Step] | None) -> list[Step]:
+    if steps is None:
+        steps = []
+    known = state.keys.by_key.get(record.key)
+    if known is not None and not state.expired(known.timestamp, state.last_timestamp):
+        return steps  # the first success is what a repeat is answered with
+    steps.append((added_key, (record, state.keys.add(record))))
+    _trim(state, steps)
+    return steps
+
+
+def _trim(state: State, steps: list[Step]) -> None:
+    """Keep the bounds after an addition."""
+    keys = state.keys
+    limits = state.limits
+    if (
+        len(keys.queue) > limits.idempotency_max_keys
+        or keys.bytes > limits.idempotency_max_bytes
+        or len(state.tombstones.queue) > limits.idempotency_max_keys
+    ):
+        steps += _sweep(state, state.last_timestamp)
+    elif len(keys.queue) + len(state.tombstones.queue) == 1:
+        state.schedule_sweep()
+
+
+def _pass_time(state: State, now: int) -> list[Step]:
+    if not state.epoch:
+        state.epoch = now
+        state.schedule_sweep()
+    return _sweep(state, now) if now >= state.sweep_at else []
+
+
+def _sweep(state: State, now: int) -> list[Step]:
+    """Let go what is too old or too much, up to SWEEP of each."""
+    limits = state.limits
+    keys = _pop(state, state.keys, now, limits.idempotency_max_bytes)
+    tombstones = _pop(state, state.tombstones, now, limits.idempotency_max_bytes)
+    state.schedule_sweep()
+    steps: list[Step] = []
+    if keys:
+        steps.append((popped_keys, keys))
+    if tombstones:
+        steps.append((popped_tombstones, tombstones))
+    return steps
+
+
+def _pop(state: State, records: Aging[R], now: int, max_bytes: int) -> list[tuple[R, bool]]:
+    popped: list[tuple[R, bool]] = []
+    queue = records.queue
+    max_count = state.limits.idempotency_max_keys
+    while queue and len(popped) < SWEEP:
+        within = len(queue) <= max_count and records.bytes <= max_bytes
+        if within and not state.expired(queue[0].timestamp, now):
+            break
+        popped.append(records.pop())
+    return popped
