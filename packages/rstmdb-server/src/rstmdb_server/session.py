@@ -96,6 +96,7 @@ class Session:
         "greeted",
         "hub",
         "last_active",
+        "opened",
         "stalled_since",
         "subscriptions",
         "tokens",
@@ -113,9 +114,9 @@ class Session:
         self.accepts = hub.open_table if self.authenticated else hub.closed_table
         self.auth_failures = 0
         self.greeted = False
-        """A whole request has arrived."""
+        """A whole request has been answered."""
         self.closing = False
-        self.last_active = hub.monotonic()
+        self.opened = self.last_active = hub.monotonic()
         self.subscriptions: dict[str, Subscription] = {}
         self.writable = True
         self.stalled_since: float | None = None
@@ -174,7 +175,6 @@ class Session:
 
     def _handle_special(self, request: Request | InvalidRequest) -> None:
         """What touches the session itself, takes long, or is refused."""
-        self.greeted = True
         if isinstance(request, InvalidRequest):
             self.hub.metrics.errors[request.code.value] += 1
             self.send(
@@ -296,6 +296,7 @@ class Session:
         if out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
             out.clear()
+            self.greeted = True
         if self.closing and not self._held:
             self.transport.close()
 

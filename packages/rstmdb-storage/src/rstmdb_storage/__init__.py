@@ -14,7 +14,7 @@ from rstmdb_core import (
     MachineVersionLimitExceeded,
     Rejection,
 )
-from rstmdb_wal import FsyncPolicy, LogOptions
+from rstmdb_wal import FsyncPolicy, LogFailed, LogOptions
 
 from ._batch import Batch
 from ._database import Database

@@ -27,12 +27,13 @@ class CallbackTransport(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self.peer = str(self._transport.get_extra_info("peername"))
-        self.write = self._transport.write
-        self.close = self._transport.close
-        self.abort = self._transport.abort
+        self.write = self._transport.write  # type: ignore[method-assign]
         self._session = Session(self._hub, self)
         self._hub.admit(self._session)
-        self.data_received = self._session.receive  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        self._session.receive(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
