@@ -76,11 +76,10 @@ from ._results import (
     get_instance_result,
     get_machine_result,
     list_instances_result,
-    list_machines_result,
     put_machine_result,
     result_of,
 )
-from ._snapshot import Frozen, digest, dump, freeze, load, restore_instance
+from ._snapshot import Frozen, digest, dump, dump_instance, freeze
 from ._state import State
 
 __all__ = [
@@ -139,6 +138,7 @@ __all__ = [
     "delete_instance_result",
     "digest",
     "dump",
+    "dump_instance",
     "encode_entry",
     "entry_to_json",
     "flush_all",
@@ -152,11 +152,8 @@ __all__ = [
     "list_instances",
     "list_instances_result",
     "list_machines",
-    "list_machines_result",
-    "load",
     "put_machine",
     "put_machine_result",
     "read_definition",
-    "restore_instance",
     "result_of",
 ]

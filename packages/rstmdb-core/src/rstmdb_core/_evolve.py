@@ -49,9 +49,8 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
     instance_id = entry.instance_id
     instance = state.instances.get(instance_id)
     if instance is None or offset <= instance.last_wal_offset:
-        _ignore(
-            state, entry, offset, "event already applied" if instance else "event of no instance"
-        )
+        reason = "event already applied" if instance else "event of no instance"
+        _ignore(state, entry, offset, reason)
         return
     now = entry.timestamp
     before = state.last_timestamp
@@ -62,11 +61,7 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
         state.last_timestamp = now
         if now >= state.sweep_at or not state.epoch:
             steps = _pass_time(state, now)
-    ctx: bytes = (
-        state.prepared  # type: ignore[assignment]
-        if entry is state.prepared_for
-        else _encode_json(entry.ctx)
-    )
+    ctx: bytes = state.prepared if entry is state.prepared_for else _encode_json(entry.ctx)
     old_state = instance.state
     to_state = entry.to_state
     machine = instance.machine
@@ -100,18 +95,8 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
     journal = state.journal
     if journal is not None:
         touched = state.touched.get(machine, 0)
-        journal.append(
-            (
-                offset,
-                before,
-                state.last_offset,
-                machine,
-                touched,
-                replaced_instance,
-                instance,
-                steps,
-            )
-        )
+        last = state.last_offset
+        journal.append((offset, before, last, machine, touched, replaced_instance, instance, steps))
     state.touched[machine] = offset
     state.last_offset = offset
 
@@ -124,11 +109,7 @@ def _create(state: State, entry: CreateInstance, offset: int) -> None:
     tombstone = state.tombstones.by_key.pop(entry.instance_id, None)
     if tombstone is not None:
         steps.append((freed_tombstone, tombstone))
-    ctx: bytes = (
-        state.prepared  # type: ignore[assignment]
-        if entry is state.prepared_for
-        else _encode_json(entry.initial_ctx)
-    )
+    ctx: bytes = state.prepared if entry is state.prepared_for else _encode_json(entry.initial_ctx)
     group = state.group(sys.intern(entry.machine))
     instance = Instance(
         entry.instance_id,
@@ -185,7 +166,7 @@ def _put_machine(state: State, entry: PutMachine, offset: int) -> None:
     name = sys.intern(entry.machine)
     try:
         machine = (
-            Machine(name, entry.version, *state.prepared, offset)  # type: ignore[misc]
+            Machine(name, entry.version, offset, *state.prepared)
             if entry is state.prepared_for
             else load_machine(name, entry.version, entry.definition, offset)
         )

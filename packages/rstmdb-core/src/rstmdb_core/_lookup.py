@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ._errors import InstanceNotFound, InvalidRequest, MachineNotFound
+from ._results import MachineItem
 from ._values import kind_of, shown
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ._machine import Machine
     from ._state import State
 
+DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 10_000
 """Instances in one page; a higher limit counts as this one."""
 
@@ -52,9 +54,7 @@ def get_machine(state: State, name: str, version: int | None = None) -> Machine:
     return machine
 
 
-def list_machines(
-    state: State, limit: int | None = None, offset: int = 0
-) -> list[tuple[str, list[int]]]:
+def list_machines(state: State, limit: int | None = None, offset: int = 0) -> list[MachineItem]:
     """Return machine names with their versions, both sorted; `limit` None for all.
 
     Raises InvalidRequest for a negative limit or offset.
@@ -64,7 +64,7 @@ def list_machines(
     _check_count(offset, "offset")
     names = sorted(name for name, group in state.groups.items() if group.versions)
     page = names[offset:] if limit is None else names[offset : offset + limit]
-    return [(name, sorted(state.groups[name].versions)) for name in page]
+    return [MachineItem(name, sorted(state.groups[name].versions)) for name in page]
 
 
 def allowed_events(state: State, instance: Instance) -> list[str]:
@@ -78,18 +78,20 @@ def list_instances(
     state: State,
     machine: str | None = None,
     state_name: str | None = None,
-    limit: int = 100,
+    limit: int | None = None,
     offset: int = 0,
     after: str | None = None,
 ) -> tuple[list[Instance], int, bool]:
     """Return a page of instances, how many there are in all, and whether more follow the page.
 
     The order is that of creation, with `state_name` that of entry into the state. The page begins
-    behind the instance `after`, then skips `offset` more; a limit over 10,000 counts as 10,000.
+    behind the instance `after`, then skips `offset` more. `limit` None is 100, and more than 10,000
+    counts as 10,000.
 
     Raises InvalidRequest for a negative limit or offset and for an `after` that has no place in
     this list (it left the state), InstanceNotFound for one that is unknown.
     """
+    limit = DEFAULT_PAGE if limit is None else limit
     _check_count(limit, "limit")
     _check_count(offset, "offset")
     limit = min(limit, MAX_PAGE)

@@ -35,7 +35,7 @@ class Machine:
     )
 
     def __init__(
-        self, name: str, version: int, definition: Definition, guards: GuardTable, offset: int
+        self, name: str, version: int, offset: int, definition: Definition, guards: GuardTable
     ) -> None:
         self.name = name
         self.version = version
@@ -57,7 +57,7 @@ def load_machine(name: str, version: int, definition: object, offset: int) -> Ma
     Raises InvalidRequest when not even a lenient reading makes sense of it.
     """
     normal, guards = read_definition(definition, strict=False)
-    return Machine(name, version, normal, guards, offset)
+    return Machine(name, version, offset, normal, guards)
 
 
 def _table(

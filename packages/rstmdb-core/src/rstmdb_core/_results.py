@@ -210,15 +210,9 @@ def get_machine_result(machine: Machine) -> GetMachineResult:
     )
 
 
-def list_machines_result(page: list[tuple[str, list[int]]]) -> ListMachinesResult:
-    """Return the answer to a LIST_MACHINES from what `list_machines` returned."""
-    return ListMachinesResult([MachineItem(name, versions) for name, versions in page])
-
-
-def list_instances_result(
-    instances: list[Instance], total: int, has_more: bool
-) -> ListInstancesResult:
+def list_instances_result(page: tuple[list[Instance], int, bool]) -> ListInstancesResult:
     """Return the answer to a LIST_INSTANCES from what `list_instances` returned."""
+    instances, total, has_more = page
     return ListInstancesResult(
         [
             InstanceItem(

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,7 +24,9 @@ from ._idempotency import Remembered
 from ._index import Index
 from ._instance import Instance, Tombstone
 from ._machine import Machine, load_machine
-from ._state import State
+
+if TYPE_CHECKING:
+    from ._state import State
 
 FORMAT: Final = 1
 _ROWS: Final = 1000
@@ -76,16 +78,16 @@ def dump(frozen: Frozen) -> Iterator[Block]:
     yield from _blocks("keys", frozen.keys, msgspec.structs.astuple)
 
 
-def load(blocks: Iterable[tuple[str, Sequence[Any]]], *, journal: bool = False) -> State:
-    """Return the state that the blocks of a dump make; lists have the same order.
+def fill(state: State, blocks: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    """Fill an empty state from the blocks of a dump; lists have the same order.
 
-    Blocks of unknown name are refused. Raises MalformedSnapshot.
+    Instances may be given as rows or as Instance. Where the section meta is missing, the rest makes
+    do: so instances of another origin can be brought in. Raises MalformedSnapshot, also for a
+    section of unknown name.
     """
-    state = State(journal=journal)
     instances: list[Instance] = []
     tombstones: list[Tombstone] = []
     keys: list[Remembered] = []
-    seen_meta = False
     try:
         for section, rows in blocks:
             if section == "instances":
@@ -98,14 +100,11 @@ def load(blocks: Iterable[tuple[str, Sequence[Any]]], *, journal: bool = False) 
                 for name, version, definition, offset in rows:
                     _load_machine(state, name, version, definition, offset)
             elif section == "meta":
-                _load_meta(state, rows)
-                seen_meta = True
+                _read_meta(state, rows)
             else:
                 raise MalformedSnapshot(f"unknown section {section!r}")
     except (TypeError, ValueError, InvalidRequest, msgspec.MsgspecError) as error:
         raise MalformedSnapshot(f"a section does not read: {error}") from error
-    if not seen_meta:
-        raise MalformedSnapshot("the section meta is missing")
     _place_all(state, instances)
     state.keys = Aging(keys)
     state.tombstones = Aging(tombstones)
@@ -113,24 +112,11 @@ def load(blocks: Iterable[tuple[str, Sequence[Any]]], *, journal: bool = False) 
         if tombstone.id in state.instances:
             state.tombstones.by_key.pop(tombstone.id, None)
     state.schedule_sweep()
-    return state
 
 
-def restore_instance(state: State, instance: Instance) -> None:
-    """Put an instance of the original's snapshots into a state, before the log is replayed.
-
-    Entries up to its last_wal_offset are ignored then. One that is there already is kept.
-    """
-    if instance.id in state.instances:
-        return
-    name = state.group(sys.intern(instance.machine)).name
-    state.place(
-        msgspec.structs.replace(
-            instance, machine=name, state=state.group(name).state_index(instance.state).name
-        )
-    )
-    state.touched[name] = max(state.touched.get(name, 0), instance.last_wal_offset)
-    state.last_timestamp = max(state.last_timestamp, instance.updated_at)
+def dump_instance(instance: Instance) -> Iterator[Block]:
+    """Yield the one block that holds an instance, of the form that `dump` gives it."""
+    yield "instances", [_instance_row(instance)]
 
 
 def digest(state: State) -> str:
@@ -174,6 +160,8 @@ def _instance_row(i: Instance) -> tuple[Any, ...]:
 def _read_instances(rows: Sequence[Any], into: list[Instance]) -> None:
     intern = sys.intern
     append = into.append
+    if rows and isinstance(rows[0], Instance):
+        rows = [_instance_row(instance) for instance in rows]
     for key, machine, version, state, ctx, event, last, created, updated, first, entered in rows:
         # Equal numbers become one object, as they were before the dump: 32 bytes each.
         append(
@@ -199,10 +187,10 @@ def _load_machine(state: State, name: str, version: int, definition: bytes, offs
     state.group(name).versions[version] = machine
 
 
-def _load_meta(state: State, meta: Sequence[Any]) -> None:
+def _read_meta(state: State, meta: Sequence[Any]) -> None:
     if not meta or meta[0] != FORMAT:
         raise MalformedSnapshot(
-            f"the state is dumped in format {meta[0] if meta else None}; this version reads {FORMAT}"
+            f"the dump has format {meta[0] if meta else None}; this version reads {FORMAT}"
         )
     _, offset, timestamp, flush_all, epoch, retention, max_keys, max_bytes, touched = meta
     state.last_offset = offset
@@ -220,12 +208,16 @@ def _place_all(state: State, instances: list[Instance]) -> None:
     if len(state.instances) != len(instances):
         raise MalformedSnapshot("an instance is there twice")
     state.everything = Index("", ((i.id, i.created_offset) for i in instances))
+    if instances:
+        state.last_offset = max(state.last_offset, max(i.last_wal_offset for i in instances))
     by_machine: dict[str, list[Instance]] = {}
     for instance in instances:
         by_machine.setdefault(instance.machine, []).append(instance)
     for name, members in by_machine.items():
         group = state.group(name)
         group.instances = Index(name, ((i.id, i.created_offset) for i in members))
+        if name not in state.touched:
+            state.touched[name] = max(i.last_wal_offset for i in members)
         members.sort(key=attrgetter("state_offset"))
         by_state: dict[str, list[Instance]] = {}
         for instance in members:

@@ -8,6 +8,8 @@ released, so that storage can put speculative state back.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ._aging import NEVER, Aging
 from ._entries import ApplyEvent, Entry, Limits
@@ -16,7 +18,16 @@ from ._idempotency import Remembered
 from ._index import Index
 from ._instance import Instance, Tombstone
 from ._journal import Undo, undo
+from ._lookup import (
+    allowed_events,
+    get_instance,
+    get_machine,
+    list_depends_on,
+    list_instances,
+    list_machines,
+)
 from ._machine import Machine
+from ._snapshot import Frozen, digest, fill, freeze
 
 
 class Group:
@@ -71,7 +82,7 @@ class State:
         self.journal: deque[Undo] | None = deque() if journal else None
         # What decide worked out for the entry that it just returned; evolve need not do it again.
         self.prepared_for: object = None
-        self.prepared: object = None
+        self.prepared: Any = None
 
     def evolve(self, entry: Entry, offset: int) -> None:
         """Apply an entry at its offset; offsets rise from call to call. Never raises.
@@ -107,6 +118,43 @@ class State:
             undo(self, journal.pop())
             count += 1
         return count
+
+    @classmethod
+    def load(cls, blocks: Iterable[tuple[str, Sequence[Any]]], *, journal: bool = False) -> State:
+        """Return the state that the blocks of a dump make; raise MalformedSnapshot."""
+        state = cls(journal=journal)
+        fill(state, blocks)
+        return state
+
+    def freeze(self) -> Frozen:
+        """Return a copy of the state, for `dump`, in milliseconds a million instances."""
+        return freeze(self)
+
+    def digest(self) -> str:
+        """Return a SHA-256 in hex over all that a replay must rebuild."""
+        return digest(self)
+
+    # -- what is asked of it; see _lookup ---------------------------------------------------
+
+    get_instance = get_instance
+    get_machine = get_machine
+    list_instances = list_instances
+    list_machines = list_machines
+    list_depends_on = list_depends_on
+    allowed_events = allowed_events
+
+    @property
+    def machine_count(self) -> int:
+        """How many machine versions are registered."""
+        return sum(len(group.versions) for group in self.groups.values())
+
+    @property
+    def last_machine_offset(self) -> int:
+        """The offset that a list of machines rests on: of the newest one, or of a FlushAll."""
+        offsets = (m.offset for group in self.groups.values() for m in group.versions.values())
+        return max(offsets, default=self.last_flush_all)
+
+    # -- what evolve is made of --------------------------------------------------------------
 
     @property
     def machines(self) -> dict[tuple[str, int], Machine]:

@@ -6,15 +6,16 @@ from typing import Any
 
 import msgspec
 
-from .._entries import ApplyEvent
-from .._errors import Conflict, GuardFailed, InvalidTransition
-from .._idempotency import apply_fingerprint, apply_key
-from .._instance import Instance
-from .._lookup import get_machine, no_instance
-from .._machine import Candidate, Machine
-from .._results import ApplyEventResult, Repeat
-from .._state import State
-from .._values import MAX_DEPTH, check_name, check_object, encode_context, shown
+from rstmdb_core._entries import ApplyEvent
+from rstmdb_core._errors import Conflict, GuardFailed, InvalidTransition
+from rstmdb_core._idempotency import apply_fingerprint, apply_key
+from rstmdb_core._instance import Instance
+from rstmdb_core._lookup import get_machine, no_instance
+from rstmdb_core._machine import Candidate, Machine
+from rstmdb_core._results import ApplyEventResult, Repeat
+from rstmdb_core._state import State
+from rstmdb_core._values import MAX_DEPTH, check_name, check_object, encode_context, shown
+
 from ._instances import check_size, key_taken
 from ._machines import EngineOptions
 
@@ -72,15 +73,7 @@ def apply_event(
         raise _guard_failed(candidates, instance, event)
     if payload:
         ctx.update(payload)
-        try:
-            encoded = _encode_json(ctx)
-        except (UnicodeEncodeError, RecursionError):
-            encoded = encode_context(ctx, "payload")  # says what is wrong
-        if len(encoded) > MAX_DEPTH:
-            if encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH:
-                encode_context(ctx, "payload")
-            if len(encoded) > options.max_ctx_bytes:
-                check_size(encoded, options, instance.last_wal_offset)
+        encoded = _encode(ctx, options, instance)
     now = state.last_timestamp
     entry = ApplyEvent(
         instance_id,
@@ -99,6 +92,20 @@ def apply_event(
     state.prepared_for = entry
     state.prepared = encoded
     return entry
+
+
+def _encode(ctx: dict[str, Any], options: EngineOptions, instance: Instance) -> bytes:
+    """Return the merged context as JSON; raise InvalidRequest where it is too deep or too large."""
+    try:
+        encoded = _encode_json(ctx)
+    except (UnicodeEncodeError, RecursionError):
+        return encode_context(ctx, "payload")  # says what is wrong
+    if len(encoded) > MAX_DEPTH:
+        if encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH:
+            encode_context(ctx, "payload")
+        if len(encoded) > options.max_ctx_bytes:
+            check_size(encoded, options, instance.last_wal_offset)
+    return encoded
 
 
 def _repeat(

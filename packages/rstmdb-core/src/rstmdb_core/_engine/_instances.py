@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._entries import CreateInstance, DeleteInstance, FlushAll
-from .._errors import Conflict, InstanceExists, InvalidRequest
-from .._idempotency import Remembered, create_fingerprint, create_key, delete_key
-from .._lookup import get_machine, no_instance
-from .._results import CreateInstanceResult, DeleteInstanceResult, Repeat
-from .._state import State
-from .._values import check_name, check_object, encode_context, shown
+from rstmdb_core._entries import CreateInstance, DeleteInstance, FlushAll
+from rstmdb_core._errors import Conflict, InstanceExists, InvalidRequest
+from rstmdb_core._idempotency import Remembered, create_fingerprint, create_key, delete_key
+from rstmdb_core._lookup import get_machine, no_instance
+from rstmdb_core._results import CreateInstanceResult, DeleteInstanceResult, Repeat
+from rstmdb_core._state import State
+from rstmdb_core._values import check_name, check_object, encode_context, shown
+
 from ._machines import EngineOptions, check_version
 
 

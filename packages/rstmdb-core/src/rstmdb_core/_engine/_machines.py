@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from .._definition import checksum_of, read_definition
-from .._entries import PutMachine
-from .._errors import InvalidRequest, MachineVersionExists, MachineVersionLimitExceeded
-from .._results import PutMachineResult, Repeat
-from .._state import State
-from .._values import check_name, shown
+from rstmdb_core._definition import checksum_of, read_definition
+from rstmdb_core._entries import PutMachine
+from rstmdb_core._errors import InvalidRequest, MachineVersionExists, MachineVersionLimitExceeded
+from rstmdb_core._results import PutMachineResult, Repeat
+from rstmdb_core._state import State
+from rstmdb_core._values import check_name, shown
 
 MAX_VERSION: Final = 2**32 - 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ._parse import And, Compare, Field, Literal, Node, Not, Or, parse_guard
 
@@ -17,7 +17,7 @@ Guard: TypeAlias = Callable[[dict[str, object]], bool]
 
 _Read: TypeAlias = Callable[[dict[str, object]], object]
 
-_ORDERINGS: Final[dict[str, Callable[[object, object], bool]]] = {
+_ORDERINGS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,

@@ -18,8 +18,8 @@ from typing import Final, NoReturn, TypeAlias
 
 import msgspec
 
-from .._errors import GuardSyntaxError
-from .._values import shown
+from rstmdb_core._errors import GuardSyntaxError
+from rstmdb_core._values import shown
 
 MAX_LENGTH: Final = 4096
 """Characters of a guard."""
@@ -142,9 +142,7 @@ class _Parser:
         op = operator[0]
         start = self.position
         value = self._value()
-        if op not in ("==", "!=") and (
-            isinstance(value, bool) or not isinstance(value, int | float)
-        ):
+        if op not in ("==", "!=") and type(value) not in (int, float):
             self.position = start
             self.fail(f"expected a number after '{op}', found {self.found()}")
         return Compare(path, op, value)
@@ -167,9 +165,7 @@ class _Parser:
     def _name(self) -> str:
         start = end = self.position
         text = self.text
-        while end < len(text) and (
-            text[end] == "_" or text[end].isalpha() or text[end].isdecimal()
-        ):
+        while end < len(text) and _of_name(text[end]):
             end += 1
         if end == start:
             self.fail(f"expected a name after '.', found {self.found()}")
@@ -188,7 +184,7 @@ class _Parser:
         if word is not None and word[0] in _CONSTANTS:
             self._advance(word.end())
             return _CONSTANTS[word[0]]
-        self.fail(f"expected a number, a string, true, false or null, found {self.found()}")
+        return self.fail(f"expected a number, a string, true, false or null, found {self.found()}")
 
     def _number(self, number: re.Match[str]) -> int | float:
         after = self.text[number.end() : number.end() + 1]
@@ -224,3 +220,7 @@ class _Parser:
     def _advance(self, position: int) -> None:
         space = _SPACE.match(self.text, position)
         self.position = position if space is None else space.end()
+
+
+def _of_name(character: str) -> bool:
+    return character == "_" or character.isalpha() or character.isdecimal()
