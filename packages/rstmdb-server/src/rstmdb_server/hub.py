@@ -14,7 +14,7 @@ from rstmdb_protocol import Request, encode_ok
 from rstmdb_storage import Durable, Procedure, Store, WriteFailed
 
 from .auth import TokenSet
-from .commands import closed_table, open_table, special_table
+from .commands import closed_tables, open_tables
 from .committer import Committer, EventLoop
 from .config import Config
 from .metrics import Metrics
@@ -54,9 +54,8 @@ class Hub:
         self._durable_waiters: list[tuple[int, anyio.Event]] = []
         self._time_ms = 0
         self._time_text = ""
-        self.open_table = open_table(self)
-        self.closed_table = closed_table(self)
-        self.special_table = special_table()
+        self.open_tables = open_tables(self)
+        self.closed_tables = closed_tables(self)
         self.subscriptions = Subscriptions(self)
         self.committer = Committer(store, loop, self._on_flush, self.waiting)
         self.commit_soon = self.committer.commit_soon

@@ -97,6 +97,7 @@ class Session:
         "hub",
         "last_active",
         "opened",
+        "special",
         "stalled_since",
         "subscriptions",
         "tokens",
@@ -111,7 +112,7 @@ class Session:
         self.authenticated = not config.auth.required
         before_auth = MAX_PAYLOAD_BYTES if self.authenticated else 64 * 1024
         self.connection = ServerConnection(max_payload_bytes=before_auth)
-        self.accepts = hub.open_table if self.authenticated else hub.closed_table
+        self.accepts, self.special = hub.open_tables if self.authenticated else hub.closed_tables
         self.auth_failures = 0
         self.greeted = False
         """A whole request has been answered."""
@@ -182,7 +183,7 @@ class Session:
                 encode_error(request.id, request.code, request.message, request.details),
             )
             return
-        special = self.hub.special_table.get(type(request))
+        special = self.special.get(type(request))
         if special is None:  # known, and not open to a session that is not authenticated
             self.refuse(request, RequestRefused(
                 ErrorCode.UNAUTHORIZED, f"{request.op} needs authentication: send AUTH first"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rstmdb_protocol import REQUEST_TYPES, Request
+from rstmdb_protocol import REQUEST_TYPES
 
 from . import batch, instances, log, machines, session, watches
 
@@ -17,36 +17,37 @@ if TYPE_CHECKING:
     from ..hub import Hub
     from ..session import Session
 
-__all__ = ["closed_table", "open_table", "special_table"]
+__all__ = ["Plain", "Special", "closed_tables", "open_tables"]
 
 Command = Callable[[Any], tuple[Any, int]]
-Table = dict[type, tuple[Command, bool]]
-Special = Callable[["Session", Any], None]
+Plain = dict[type, tuple[Command, bool]]
+"""Commands that see only params, by request type; the flag tells whether they write."""
+Special = dict[type, Callable[["Session", Any], None]]
+"""Commands that see their session, by request type."""
+
+BEFORE_AUTH = ("HELLO", "AUTH", "PING", "BYE")
 
 
-def open_table(hub: Hub) -> Table:
-    """Plain commands of an authenticated session: (command, whether it writes)."""
-    commands: dict[str, tuple[Command, bool]] = {
+def open_tables(hub: Hub) -> tuple[Plain, Special]:
+    """The commands of a session that may do everything."""
+    plain: dict[str, tuple[Command, bool]] = {
         **session.plain(hub),
         **machines.plain(hub.store),
         **instances.plain(hub.store),
         **log.plain(hub),
     }
-    return {REQUEST_TYPES[name]: command for name, command in commands.items()}
+    special = {**session.special(), **batch.special(), **log.special(), **watches.special()}
+    return (
+        {REQUEST_TYPES[name]: command for name, command in plain.items()},
+        {REQUEST_TYPES[name]: command for name, command in special.items()},
+    )
 
 
-def closed_table(hub: Hub) -> Table:
-    """Plain commands of a session that must authenticate first."""
-    commands = session.plain(hub)
-    return {REQUEST_TYPES["PING"]: commands["PING"]}
-
-
-def special_table() -> dict[type[Request], Special]:
-    """Commands that see their session."""
-    commands: dict[str, Special] = {
-        **session.special(),
-        **batch.special(),
-        **log.special(),
-        **watches.special(),
-    }
-    return {REQUEST_TYPES[name]: command for name, command in commands.items()}
+def closed_tables(hub: Hub) -> tuple[Plain, Special]:
+    """The commands of a session that must authenticate first."""
+    allowed = {REQUEST_TYPES[name] for name in BEFORE_AUTH}
+    plain, special = open_tables(hub)
+    return (
+        {kind: command for kind, command in plain.items() if kind in allowed},
+        {kind: command for kind, command in special.items() if kind in allowed},
+    )

@@ -96,7 +96,7 @@ def _auth(session: Session, request: Request) -> None:
         problem = "the token is not known here"
     else:
         session.authenticated = True
-        session.accepts = hub.open_table
+        session.accepts, session.special = hub.open_tables
         session.connection.max_payload_bytes = MAX_PAYLOAD_BYTES
         session.send(request.id, encode_ok(request.id, AuthResult(True)))
         return

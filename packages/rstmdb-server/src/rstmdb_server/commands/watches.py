@@ -34,10 +34,12 @@ def _watch_instance(session: Session, request: Request) -> None:
     store = session.hub.store
     instance = store.state.get_instance(params.instance_id)
     position = _position(session, params.from_offset)
-    head = store.log.head
+    if position is None:
+        position = store.log.head
     subscription = session.hub.subscriptions.add(
         session,
-        head if position is None else position,
+        # An earlier instance of the same id is another instance.
+        max(position, instance.created_offset - 1),
         instance_id=instance.id,
         include_ctx=params.include_ctx is not False,
     )
