@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rstmdb_server.testing import ServerProcess
 from wire import Wire
 

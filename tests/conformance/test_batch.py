@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from wire import Refused, Wire
 
 
@@ -79,9 +80,7 @@ def test_in_a_best_effort_batch_each_op_stands_alone(orders: Wire) -> None:
 def test_other_ops_are_refused_before_anything_runs(orders: Wire, forbidden: str) -> None:
     before = entries(orders)
     with pytest.raises(Refused) as refused:
-        orders.call(
-            "BATCH", ops=[op("APPLY_EVENT", instance_id="o-1", event="PAY"), op(forbidden)]
-        )
+        orders.call("BATCH", ops=[op("APPLY_EVENT", instance_id="o-1", event="PAY"), op(forbidden)])
     assert refused.value.code == "BAD_REQUEST"
     assert entries(orders) == before
 

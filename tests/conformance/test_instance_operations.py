@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+
 from wire import Refused, Wire
 
 
@@ -121,9 +122,7 @@ def test_an_event_that_the_state_does_not_know_names_those_that_it_does(orders: 
 
 def test_a_guard_that_does_not_hold_is_named(orders: Wire) -> None:
     create(orders, instance_id="poor", initial_ctx={"amount": 0})
-    refused = refusal(
-        orders, "APPLY_EVENT", instance_id="poor", event="PAY", payload={"amount": 5}
-    )
+    refused = refusal(orders, "APPLY_EVENT", instance_id="poor", event="PAY", payload={"amount": 5})
     assert refused.code == "GUARD_FAILED"
     assert refused.details["guard"] == "ctx.amount > 0"
     assert orders.call("GET_INSTANCE", instance_id="poor")["ctx"] == {"amount": 0}
@@ -131,9 +130,7 @@ def test_a_guard_that_does_not_hold_is_named(orders: Wire) -> None:
 
 def test_expectations_that_do_not_hold_are_conflicts(orders: Wire) -> None:
     offset = orders.call("GET_INSTANCE", instance_id="o-1")["last_wal_offset"]
-    refused = refusal(
-        orders, "APPLY_EVENT", instance_id="o-1", event="PAY", expected_state="paid"
-    )
+    refused = refusal(orders, "APPLY_EVENT", instance_id="o-1", event="PAY", expected_state="paid")
     assert refused.code == "CONFLICT"
     assert refused.details == {"expected_state": "paid", "actual_state": "created"}
     refused = refusal(
@@ -175,9 +172,7 @@ def test_a_repeat_with_the_same_key_gives_the_same_result_and_writes_nothing(
 def test_the_same_key_with_another_request_is_a_conflict(orders: Wire) -> None:
     pay(orders, payload={"by": "card"}, idempotency_key="k-1")
     for more in ({"event": "PAY", "payload": {"by": "cash"}}, {"event": "CANCEL"}):
-        refused = refusal(
-            orders, "APPLY_EVENT", instance_id="o-1", idempotency_key="k-1", **more
-        )
+        refused = refusal(orders, "APPLY_EVENT", instance_id="o-1", idempotency_key="k-1", **more)
         assert refused.code == "CONFLICT"
 
 
@@ -197,9 +192,7 @@ def test_creations_and_deletions_are_idempotent_by_key_too(orders: Wire) -> None
 def test_a_rejection_is_not_remembered_under_its_key(orders: Wire) -> None:
     refusal(orders, "APPLY_EVENT", instance_id="o-1", event="SHIP", idempotency_key="k-2")
     pay(orders)
-    shipped = orders.call(
-        "APPLY_EVENT", instance_id="o-1", event="SHIP", idempotency_key="k-2"
-    )
+    shipped = orders.call("APPLY_EVENT", instance_id="o-1", event="SHIP", idempotency_key="k-2")
     assert shipped["applied"] is True
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import ORDER
 from rstmdb_server.testing import ServerProcess
 from wire import Refused, Wire
@@ -71,8 +72,7 @@ def test_reading_begins_at_the_first_record_at_or_behind_the_offset(orders: Wire
 
 def test_a_limit_over_1000_counts_as_1000(orders: Wire) -> None:
     ops = [
-        {"op": "CREATE_INSTANCE", "params": {"machine": "order", "version": 1}}
-        for _ in range(100)
+        {"op": "CREATE_INSTANCE", "params": {"machine": "order", "version": 1}} for _ in range(100)
     ]
     for _ in range(11):
         orders.call("BATCH", ops=ops)
@@ -181,9 +181,7 @@ def test_a_backup_is_never_overwritten_and_gets_a_name_of_its_own(orders: Wire) 
     assert refused.value.code == "BAD_REQUEST"
 
 
-def test_flush_all_empties_the_database_durably(
-    orders: Wire, connect: Callable[..., Wire]
-) -> None:
+def test_flush_all_empties_the_database_durably(orders: Wire, connect: Callable[..., Wire]) -> None:
     orders.call("APPLY_EVENT", instance_id="o-1", event="PAY", idempotency_key="k")
     result = orders.call("FLUSH_ALL")
     assert result == {"flushed": True, "instances_removed": 1, "machines_removed": 1}

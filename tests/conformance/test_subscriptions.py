@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import ORDER
 from rstmdb_server.testing import ServerProcess
 from wire import Refused, Wire

@@ -23,9 +23,7 @@ def check(name: str, dist: Path, folder: Path) -> list[str]:
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     wheel = next(dist.glob(f"rstmdb_{name}-*.whl"))
-    subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--find-links", dist, wheel], check=True
-    )
+    subprocess.run([python, "-m", "pip", "install", "-q", "--find-links", dist, wheel], check=True)
     subprocess.run([python, "-c", f"import rstmdb_{name}"], check=True, cwd=folder)
     listed = subprocess.run(
         [python, "-m", "pip", "list", "--format=freeze"],

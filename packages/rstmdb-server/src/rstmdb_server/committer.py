@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
@@ -97,7 +98,7 @@ class Committer:
     def _work(self) -> None:
         while (flush := self._queue.get()) is not None:
             self._run(flush)
-            self._loop.call_soon_threadsafe(lambda done=flush: self._finish(done))
+            self._loop.call_soon_threadsafe(partial(self._finish, flush))
 
     def _finish(self, flush: Any) -> None:
         self._running = False

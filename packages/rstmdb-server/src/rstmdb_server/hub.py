@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectSendStream
+
 from rstmdb_core import Rejection
 from rstmdb_protocol import Request, encode_ok
 from rstmdb_storage import Durable, Procedure, Store, WriteFailed

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
+
 from rstmdb_storage import (
     CompactionOptions,
     EngineOptions,
@@ -221,21 +222,21 @@ class Server:
         """Let requests in flight finish, tell watchers, close connections."""
         hub = self._hub
         hub.stopping = True
-        assert self._listener is not None
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         hub.subscriptions.end_all("server_stopping")
         with anyio.move_on_after(STOP_DEADLINE_SECS):
-            while hub.committer.busy or any(s.has_pending for s in hub.sessions):
+            while hub.committer.busy or any(s.has_pending for s in hub.sessions):  # noqa: ASYNC110 (once, at the end)
                 await anyio.sleep(0.005)
         for session in list(hub.sessions):
             session.close()
             session.flush()
         with anyio.move_on_after(1.0):
-            while hub.sessions:
+            while hub.sessions:  # noqa: ASYNC110 (once, at the end)
                 await anyio.sleep(0.005)
         for session in list(hub.sessions):
             session.transport.abort()
-        while hub.committer.busy:
+        while hub.committer.busy:  # noqa: ASYNC110 (once, at the end)
             await anyio.sleep(0.001)
 
     def _reload(self) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET
+
 from rstmdb_core import Rejection
 from rstmdb_protocol import (
     MAX_PAYLOAD_BYTES,
@@ -151,20 +152,22 @@ class Session:
         except RemoteProtocolError as error:
             self._break_off(error)
         self.flush()
-        self.hub.commit_soon()
+        log = self._log
+        if log.head > log.released:
+            self.hub.commit_soon()
 
-    def _handle(self, request: Request | InvalidRequest) -> None:
+    def _handle(self, request: Any) -> None:
         accept = self.accepts.get(type(request))
         if accept is None:
             self._handle_special(request)
             return
         command, writes = accept
         try:
-            result, offset = command(request.params)  # type: ignore[union-attr]
+            result, offset = command(request.params)
         except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
             self.refuse(request, error)
             return
-        request_meta = request.meta  # type: ignore[union-attr]
+        request_meta = request.meta
         if writes:
             trace = None if request_meta is None else request_meta.trace_id
             meta: Any = ResponseMeta(offset or None, self.hub.server_time(), trace)
@@ -174,7 +177,7 @@ class Session:
             meta = ResponseMeta(trace_id=request_meta.trace_id)
         self.send(request.id, encode_ok(request.id, result, meta), offset)
 
-    def _handle_special(self, request: Request | InvalidRequest) -> None:
+    def _handle_special(self, request: Any) -> None:
         """What touches the session itself, takes long, or is refused."""
         if isinstance(request, InvalidRequest):
             self.hub.metrics.errors[request.code.value] += 1
@@ -278,9 +281,7 @@ class Session:
         """Turn answers that rest on what was undone into WAL_IO_ERROR."""
         for answer in self._held:
             if released < answer.offset < UNKNOWN:
-                answer.payload = encode_error(
-                    answer.request_id, ErrorCode.WAL_IO_ERROR, message
-                )
+                answer.payload = encode_error(answer.request_id, ErrorCode.WAL_IO_ERROR, message)
                 answer.offset = 0
                 if answer.starts is not None:
                     self.hub.subscriptions.drop(answer.starts)

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET, Struct
+
 import rstmdb_core as core
-from msgspec import Struct
 from rstmdb_protocol import FLAG_END_STREAM, FLAG_STREAM, EndMessage, encode_json
 from rstmdb_storage import OffsetGone
 
@@ -39,10 +40,7 @@ class _Event(Struct, frozen=True, gc=False):
     to_state: str
     event: str
     payload: Any
-
-
-class _EventWithCtx(_Event, frozen=True, gc=False):
-    ctx: Any
+    ctx: Any = UNSET
 
 
 class EventFilter:
@@ -85,19 +83,17 @@ class Encoded:
 
     def payload(self, prefix: bytes, include_ctx: bool) -> bytes:
         """The message for one subscription, whose encoded beginning is `prefix`."""
-        entry = self._entry
         if include_ctx:
             if not self._with_ctx:
-                fields = _EventWithCtx(*self._fields(), entry.ctx)
-                self._with_ctx = encode_json(fields)[1:]
+                self._with_ctx = self._encode(self._entry.ctx)
             return prefix + self._with_ctx
         if not self._plain:
-            self._plain = encode_json(_Event(*self._fields()))[1:]
+            self._plain = self._encode(UNSET)
         return prefix + self._plain
 
-    def _fields(self) -> tuple[Any, ...]:
+    def _encode(self, ctx: Any) -> bytes:
         entry = self._entry
-        return (
+        event = _Event(
             entry.instance_id,
             entry.machine,
             entry.version,
@@ -106,7 +102,9 @@ class Encoded:
             entry.to_state,
             entry.event,
             entry.payload,
+            ctx,
         )
+        return encode_json(event)[1:]
 
 
 class Subscription:
@@ -168,6 +166,10 @@ class Subscription:
         elif not self.reading:
             self.reading = True
             self.owner.hub.spawn(self.owner.catch_up, self)
+
+    def ended(self) -> bool:
+        """Whether nothing more may be sent for it."""
+        return self.closed
 
     def matches(self, entry: core.ApplyEvent) -> bool:
         """Whether an event is for this watcher."""
@@ -235,9 +237,7 @@ class Subscriptions:
         for subscription in list(session.subscriptions.values()):
             self.drop(subscription)
 
-    def end(
-        self, subscription: Subscription, reason: str, resume_from: int | None = None
-    ) -> None:
+    def end(self, subscription: Subscription, reason: str, resume_from: int | None = None) -> None:
         """End a subscription that can't go on, so that its client knows."""
         session = subscription.session
         self.drop(subscription)
@@ -262,9 +262,7 @@ class Subscriptions:
     def oldest_position(self) -> int | None:
         """The position of the watcher that lags most, or None when all are live."""
         behind = [
-            s.position
-            for s in (*self._all.values(), *self._instance_watchers())
-            if not s.live
+            s.position for s in (*self._all.values(), *self._instance_watchers()) if not s.live
         ]
         return min(behind, default=None)
 
@@ -313,7 +311,7 @@ class Subscriptions:
         """Serve a subscription from the log until it meets the live feed."""
         hub = self.hub
         try:
-            while not subscription.closed:
+            while not subscription.ended():
                 session = subscription.session
                 if not session.writable:
                     return  # resume_writing wakes it again
@@ -323,11 +321,10 @@ class Subscriptions:
                 page, subscription_end = await hub.run_blocking(
                     hub.store.read_events, subscription.position + 1, self.published
                 )
-                if subscription.closed:
+                if subscription.ended():
                     return
                 self._serve(subscription, page)
-                if not subscription.closed:
-                    subscription.position = max(subscription.position, subscription_end)
+                subscription.position = max(subscription.position, subscription_end)
                 session.flush()
         except OffsetGone as error:
             self.end(subscription, "compacted", error.earliest_offset)

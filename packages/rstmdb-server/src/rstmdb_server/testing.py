@@ -55,10 +55,15 @@ class ServerProcess:
         return f"{self.host}:{self.port}"
 
     @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process
+
+    @property
     def pid(self) -> int:
         """The process id of the running server."""
-        assert self._process is not None
-        return self._process.pid
+        return self._running.pid
 
     def start(self, **env: str) -> ServerProcess:
         """Start and wait until the server listens. Raises ServerStartError."""
@@ -80,7 +85,7 @@ class ServerProcess:
         return self
 
     def _wait_until_listening(self, begin: int) -> None:
-        assert self._process is not None
+        process = self._running
         deadline = time.monotonic() + START_TIMEOUT_SECS
         while time.monotonic() < deadline:
             written = self.log_path.read_bytes()[begin:]
@@ -89,11 +94,11 @@ class ServerProcess:
                 if port is not None:
                     self.port = port
                     return
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 break
             time.sleep(0.01)
-        self._process.kill()
-        self._process.wait()
+        process.kill()
+        process.wait()
         raise ServerStartError(self.log_path.read_bytes()[begin:].decode(errors="replace"))
 
     def kill(self) -> None:
@@ -106,12 +111,10 @@ class ServerProcess:
 
     def wait(self) -> int:
         """Wait for the process to end; its exit code."""
-        assert self._process is not None
-        return self._process.wait(STOP_TIMEOUT_SECS)
+        return self._running.wait(STOP_TIMEOUT_SECS)
 
     def _signal(self, number: int) -> int:
-        process = self._process
-        assert process is not None
+        process = self._running
         if process.poll() is None:
             process.send_signal(number)
         return process.wait(STOP_TIMEOUT_SECS)

@@ -291,9 +291,7 @@ class Database:
             self._compact_if_due()
         return view(result)
 
-    def _run_batch(
-        self, commands: Sequence[Callable[[], Answer]], atomic: bool
-    ) -> list[Any]:
+    def _run_batch(self, commands: Sequence[Callable[[], Answer]], atomic: bool) -> list[Any]:
         with self._condition:
             self._check_open()
             try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import rstmdb_core as core
+import msgspec
 from msgspec import Raw
+
+import rstmdb_core as core
 from rstmdb_wal import Log, OffsetCompacted
 
 from ._errors import OffsetGone
@@ -69,17 +71,4 @@ def _completed(entry: Any, state: core.State) -> Any:
     instance = state.instances.get(entry.instance_id)
     if instance is None:
         return entry
-    return core.ApplyEvent(
-        instance_id=entry.instance_id,
-        machine=instance.machine,
-        version=instance.version,
-        event=entry.event,
-        from_state=entry.from_state,
-        to_state=entry.to_state,
-        payload=entry.payload,
-        ctx=entry.ctx,
-        timestamp=entry.timestamp,
-        prev_offset=entry.prev_offset,
-        event_id=entry.event_id,
-        idempotency_key=entry.idempotency_key,
-    )
+    return msgspec.structs.replace(entry, machine=instance.machine, version=instance.version)

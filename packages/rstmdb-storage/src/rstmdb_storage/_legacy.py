@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from crc32c import crc32c
+
 from rstmdb_core import Instance, State
 from rstmdb_wal.fs import FileSystem, read_bytes
 

@@ -8,9 +8,18 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
+
 import rstmdb_core as core
 from rstmdb_core import State
-from rstmdb_wal import KIND_CHECKPOINT, Log, LogDamaged, LogError, Recovery, RecoveryReport, split_offset
+from rstmdb_wal import (
+    KIND_CHECKPOINT,
+    Log,
+    LogDamaged,
+    LogError,
+    Recovery,
+    RecoveryReport,
+    split_offset,
+)
 from rstmdb_wal.fs import FileSystem, read_bytes
 
 from ._errors import DatabaseDamaged
@@ -135,9 +144,7 @@ def _load_snapshot(fs: FileSystem, layout: Layout, info: SnapshotInfo) -> _Start
         file.close()
 
 
-def _recovery(
-    fs: FileSystem, layout: Layout, options: StorageOptions, start: _Start
-) -> Recovery:
+def _recovery(fs: FileSystem, layout: Layout, options: StorageOptions, start: _Start) -> Recovery:
     header = start.header
     if header is None:
         return Recovery(layout.wal, fs=fs, options=options.log)

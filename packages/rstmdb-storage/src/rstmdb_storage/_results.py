@@ -7,21 +7,12 @@ from msgspec import Raw, Struct
 __all__ = [
     "BackupResult",
     "CompactResult",
-    "FlushAllResult",
     "IoStats",
     "SnapshotInstanceResult",
     "WalReadResult",
     "WalRecord",
     "WalStatsResult",
 ]
-
-
-class FlushAllResult(Struct, frozen=True):
-    """How much FLUSH_ALL removed."""
-
-    flushed: bool
-    instances_removed: int
-    machines_removed: int
 
 
 class WalRecord(Struct, frozen=True):

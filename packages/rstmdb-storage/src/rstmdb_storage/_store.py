@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Raw
+
 import rstmdb_core as core
-from msgspec import UNSET, Raw
 from rstmdb_core import Rejection
 from rstmdb_wal import BatchTooLarge, FlushResult, LogFailed
 from rstmdb_wal.fs import FileSystem
@@ -26,7 +27,7 @@ from ._layout import Layout
 from ._options import StorageOptions
 from ._procedure import Procedure
 from ._recovery import Recovered
-from ._results import FlushAllResult, IoStats, WalReadResult, WalStatsResult
+from ._results import IoStats, WalReadResult, WalStatsResult
 from ._snapshot import SnapshotInfo
 
 __all__ = ["Answer", "Feed", "Store"]
@@ -158,7 +159,7 @@ class Store:
                 Raw(state.instances[instance_id].ctx),
                 offset,
                 True,
-                UNSET if event_id is None else event_id,
+                event_id,
             ),
             offset,
         )
@@ -175,10 +176,9 @@ class Store:
 
     def flush_all(self) -> Answer:
         """Empty the database: machines, instances, keys and tombstones."""
-        state = self.state
-        removed = (len(state.instances), len(state.machines))
-        offset = self.record(core.flush_all(state, self.clock()))
-        return FlushAllResult(True, *removed), offset
+        entry = core.flush_all(self.state, self._engine, self.clock())
+        offset = self.record(entry)
+        return core.result_of(self.state, entry, offset), offset
 
     def record(self, entry: core.Entry) -> int:
         """Append, then evolve: the one way in which state changes."""
@@ -292,8 +292,7 @@ class Store:
     ) -> Answer:
         """A page of instances, filtered by machine and state."""
         page = self.state.list_instances(machine, state, limit, offset or 0, after)
-        touched = self.log.head if machine is None else self.state.touched.get(machine, 0)
-        return core.list_instances_result(page), touched
+        return core.list_instances_result(page), self.state.list_depends_on(machine)
 
     # -- flushing -------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+
 import rstmdb_core as core
-from msgspec import UNSET, Struct
 
 __all__ = ["ApplyResult", "InstanceView", "MachineView", "WatchEvent", "view"]
 
@@ -71,7 +72,7 @@ def view(result: Any) -> Any:
             _decode(result.ctx),
             result.wal_offset,
             result.applied,
-            None if result.event_id is UNSET else result.event_id,
+            result.event_id,
         )
     if kind is core.GetInstanceResult:
         return InstanceView(
@@ -83,7 +84,7 @@ def view(result: Any) -> Any:
             result.last_wal_offset,
             result.created_at,
             result.updated_at,
-            None if result.last_event_id is UNSET else result.last_event_id,
+            result.last_event_id,
         )
     if kind is core.GetMachineResult:
         return MachineView(

@@ -14,8 +14,8 @@ from rstmdb_protocol import REQUEST_TYPES
 from . import batch, instances, log, machines, session, watches
 
 if TYPE_CHECKING:
-    from ..hub import Hub
-    from ..session import Session
+    from rstmdb_server.hub import Hub
+    from rstmdb_server.session import Session
 
 __all__ = ["Plain", "Special", "closed_tables", "open_tables"]
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+
 from rstmdb_core import InvalidRequest as InvalidParams
 from rstmdb_protocol import (
     BATCH_OPERATIONS,
@@ -22,14 +23,12 @@ from rstmdb_protocol import (
     encode_ok,
     error_body,
 )
+from rstmdb_server.errors import RequestRefused, to_wire
 from rstmdb_storage import BatchAborted
 
-from ..errors import RequestRefused, to_wire
-
 if TYPE_CHECKING:
+    from rstmdb_server.session import Session
     from rstmdb_storage import Answer
-
-    from ..session import Session
 
 __all__ = ["special"]
 

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstmdb_protocol import ErrorCode, Request
-
-from ..errors import RequestRefused
+from rstmdb_server.errors import RequestRefused
 
 if TYPE_CHECKING:
+    from rstmdb_server.hub import Hub
+    from rstmdb_server.session import Session
     from rstmdb_storage import Answer
-
-    from ..hub import Hub
-    from ..session import Session
 
 __all__ = ["plain", "special"]
 
@@ -82,9 +80,7 @@ def _backup(session: Session, request: Request) -> None:
     hub = session.hub
     directory = hub.config.storage.backup_dir
     if directory is None:
-        raise RequestRefused(
-            ErrorCode.BAD_REQUEST, "BACKUP needs a place: set storage.backup_dir"
-        )
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "BACKUP needs a place: set storage.backup_dir")
     name = request.params.name
     if name is None:
         name = time.strftime("backup-%Y%m%dT%H%M%SZ", time.gmtime())

@@ -15,9 +15,7 @@ def plain(store: Store) -> dict[str, tuple[Callable[[Any], Answer], bool]]:
     """The commands of this subject, bound to a store."""
 
     def put_machine(params: PutMachineParams) -> Answer:
-        return store.put_machine(
-            params.machine, params.version, params.definition, params.checksum
-        )
+        return store.put_machine(params.machine, params.version, params.definition, params.checksum)
 
     def get_machine(params: GetMachineParams) -> Answer:
         return store.get_machine(params.machine, params.version)

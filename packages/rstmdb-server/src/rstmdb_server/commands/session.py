@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+
 from rstmdb_protocol import (
     FEATURES,
     MAX_PAYLOAD_BYTES,
@@ -20,15 +21,13 @@ from rstmdb_protocol import (
     Request,
     encode_ok,
 )
-
-from .. import SERVER_NAME, __version__
-from ..errors import RequestRefused
+from rstmdb_server import SERVER_NAME, __version__
+from rstmdb_server.errors import RequestRefused
 
 if TYPE_CHECKING:
+    from rstmdb_server.hub import Hub
+    from rstmdb_server.session import Session
     from rstmdb_storage import Answer
-
-    from ..hub import Hub
-    from ..session import Session
 
 __all__ = ["offered_features", "plain", "special"]
 

@@ -13,13 +13,12 @@ from rstmdb_protocol import (
     WatchInstanceResult,
     encode_ok,
 )
+from rstmdb_server.errors import RequestRefused
+from rstmdb_server.subscriptions import EventFilter
 from rstmdb_storage import OffsetGone
 
-from ..errors import RequestRefused
-from ..subscriptions import EventFilter
-
 if TYPE_CHECKING:
-    from ..session import Session
+    from rstmdb_server.session import Session
 
 __all__ = ["special"]
 
@@ -46,9 +45,7 @@ def _watch_instance(session: Session, request: Request) -> None:
     result = WatchInstanceResult(
         subscription.id, instance.id, instance.state, instance.last_wal_offset
     )
-    session.send(
-        request.id, encode_ok(request.id, result), instance.last_wal_offset, subscription
-    )
+    session.send(request.id, encode_ok(request.id, result), instance.last_wal_offset, subscription)
 
 
 def _watch_all(session: Session, request: Request) -> None:
@@ -78,8 +75,7 @@ def _position(session: Session, from_offset: int | None) -> int | None:
     if len(session.subscriptions) >= limit:
         raise RequestRefused(
             ErrorCode.RATE_LIMITED,
-            f"this connection has {limit} subscriptions, the most it may have; "
-            "UNWATCH one first",
+            f"this connection has {limit} subscriptions, the most it may have; UNWATCH one first",
             {"max_subscriptions": limit},
         )
     if not from_offset:

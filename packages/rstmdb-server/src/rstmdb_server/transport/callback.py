@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from ..session import Session
+from rstmdb_server.session import Session
 
 if TYPE_CHECKING:
-    from ..hub import Hub
+    from rstmdb_server.hub import Hub
 
 __all__ = ["CallbackTransport"]
 

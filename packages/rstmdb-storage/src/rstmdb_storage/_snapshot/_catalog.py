@@ -11,10 +11,11 @@ import contextlib
 from typing import Any
 
 import msgspec
+
+from rstmdb_storage._errors import DatabaseDamaged
+from rstmdb_storage._layout import Layout
 from rstmdb_wal.fs import File, FileSystem, read_bytes, replace_file
 
-from .._errors import DatabaseDamaged
-from .._layout import Layout
 from ._format import SnapshotHeader, decode_blocks
 
 __all__ = ["Catalog", "SnapshotInfo", "is_legacy_index", "read_header", "reader"]

@@ -28,7 +28,7 @@ import msgspec
 import zstandard
 from crc32c import crc32c
 
-from .._errors import DatabaseDamaged
+from rstmdb_storage._errors import DatabaseDamaged
 
 __all__ = ["FORMAT_VERSION", "SnapshotHeader", "decode_blocks", "encode_blocks"]
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from crc32c import crc32c
+
+from rstmdb_storage._errors import DatabaseDamaged, SnapshotFailed
+from rstmdb_storage._layout import Layout
 from rstmdb_wal.fs import FileSystem, write_full
 
-from .._errors import DatabaseDamaged, SnapshotFailed
-from .._layout import Layout
 from ._catalog import SnapshotInfo, reader
 from ._format import SnapshotHeader, decode_blocks, encode_blocks
 
