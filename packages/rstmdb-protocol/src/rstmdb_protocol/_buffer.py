@@ -54,6 +54,7 @@ class ReceiveBuffer:
     def feed(self, data: bytes) -> None:
         """Take in bytes as they arrived."""
         if self._at < len(self._chunk):
+            # The iteration was given up: these bytes were not looked at, `_needed` is 0.
             self._partial += self._chunk[self._at :]
         self._chunk = b""
         self._at = 0
@@ -62,11 +63,12 @@ class ReceiveBuffer:
             return
         searched = len(self._partial)
         self._partial += data
-        if self.mode is WireMode.JSONL:
-            if self._partial.find(b"\n", searched) < 0 and len(self._partial) <= self.max_bytes:
+        if self._needed:
+            if self.mode is WireMode.JSONL:
+                if self._partial.find(b"\n", searched) < 0 and len(self._partial) <= self.max_bytes:
+                    return
+            elif len(self._partial) < self._needed:
                 return
-        elif len(self._partial) < self._needed:
-            return
         self._chunk = bytes(self._partial)
         self._partial.clear()
 
@@ -111,10 +113,10 @@ class ReceiveBuffer:
             self._at = at = start + size
             if flags == 1:
                 if crc32c(payload) != checksum:
-                    check_payload(payload, flags, checksum)
+                    check_payload(payload, flags, checksum, self.max_bytes)
             else:
                 self._check_flags(flags)
-                payload = check_payload(payload, flags, checksum)
+                payload = check_payload(payload, flags, checksum, self.max_bytes)
             yield payload
 
     def _keep(self, at: int, needed: int) -> None:

@@ -114,6 +114,10 @@ class ClientConnection:
         self._hello_id = None
         if answer.status != "ok":
             return
-        hello = msgspec.json.decode(answer.result, type=HelloResult)
-        self.mode = self._buffer.mode = WireMode(hello.wire_mode)
+        try:
+            hello = msgspec.json.decode(answer.result, type=HelloResult)
+            mode = WireMode(hello.wire_mode)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise FrameError(f"an answer to HELLO that can't be read: {error}") from error
+        self.mode = self._buffer.mode = mode
         self.zstd = self._buffer.allow_compressed = "zstd" in hello.features

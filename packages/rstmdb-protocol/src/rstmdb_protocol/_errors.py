@@ -6,7 +6,7 @@ The tree:
     ├── LocalProtocolError       this side tried to send what the protocol does not allow
     └── RemoteProtocolError      the other side broke the protocol; the connection must end
         ├── FrameError           magic, flags, lengths, checksum, compression, text that is no JSON
-        └── VersionError         a frame version that is not spoken here
+        └── VersionError         a protocol version that is not spoken here
 """
 
 from __future__ import annotations
@@ -70,6 +70,6 @@ class FrameError(RemoteProtocolError):
 
 
 class VersionError(RemoteProtocolError):
-    """A frame of a protocol version that is not spoken here."""
+    """A frame, or a HELLO, of a protocol version that is not spoken here."""
 
     code = ErrorCode.UNSUPPORTED_PROTOCOL

@@ -96,17 +96,18 @@ def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int
     return flags, extension, size, checksum
 
 
-def check_payload(payload: bytes, flags: int, checksum: int) -> bytes:
+def check_payload(payload: bytes, flags: int, checksum: int, max_bytes: int) -> bytes:
     """Verify the CRC where the flags name one, and decompress where they say so.
 
-    Raises FrameError for a mismatch or for a payload that does not decompress.
+    Raises FrameError for a mismatch or for a payload that does not decompress to at most
+    `max_bytes` bytes.
     """
     if flags & FLAG_CRC_PRESENT and crc32c(payload) != checksum:
         raise FrameError(
             f"CRC mismatch: the header says {checksum:08x}, the payload's CRC32C is "
             f"{crc32c(payload):08x}"
         )
-    return decompress_payload(payload) if flags & FLAG_COMPRESSED else payload
+    return decompress_payload(payload, max_bytes) if flags & FLAG_COMPRESSED else payload
 
 
 def compress_payload(payload: bytes) -> bytes:
@@ -115,25 +116,30 @@ def compress_payload(payload: bytes) -> bytes:
 
 
 def decompress_payload(payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
-    """Decompress one zstd frame of at most `limit` bytes of content.
+    """Decompress exactly one zstd frame of at most `limit` bytes of content.
 
     A declared size above the limit is refused before memory is taken, an undeclared one
-    as soon as the limit is passed. Raises FrameError.
+    as soon as the limit is passed. Raises FrameError, also for a frame that is cut short
+    and for bytes after it.
     """
     try:
-        parameters = zstandard.get_frame_parameters(payload)
-        declared = parameters.content_size
-        if declared not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
-            if declared > limit:
-                raise FrameError(
-                    f"a compressed payload of {declared} bytes is over the limit of {limit} bytes"
-                )
-            limit = declared
+        declared = zstandard.get_frame_parameters(payload).content_size
+        unknown = declared in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
+        if not unknown and declared > limit:
+            raise FrameError(
+                f"a compressed payload of {declared} bytes is over the limit of {limit} bytes"
+            )
         decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_PAYLOAD_BYTES)
-        with decompressor.stream_reader(payload) as reader:
-            content = reader.read(limit + 1)
+        content = decompressor.decompress(payload, max_output_size=limit, allow_extra_data=False)
+        if unknown:
+            # Then zstandard overlooks extra data, unless the content has exactly the limit.
+            # Decompressing again shows it, and is bounded now by the content's known size.
+            again = decompressor.decompressobj()
+            again.decompress(payload)
+            if again.unused_data:
+                raise zstandard.ZstdError(f"{len(again.unused_data)} bytes follow the frame")
     except (zstandard.ZstdError, MemoryError) as error:
-        raise FrameError(f"a payload that is not zstd: {error}") from error
-    if len(content) > limit:
-        raise FrameError(f"a compressed payload holds more than {limit} bytes")
+        raise FrameError(
+            f"a payload that is not one zstd frame of at most {limit} bytes of content: {error}"
+        ) from error
     return content

@@ -9,7 +9,9 @@ __all__ = ["encode_line"]
 
 
 def encode_line(payload: bytes) -> bytes:
-    r"""End a message with `\n`; JSON as msgspec writes it holds no line break of its own.
+    r"""End a message with `\n`, after making spaces of line breaks between its tokens.
+
+    JSON as msgspec writes it has none, but a Raw inside it is copied as it came.
 
     Raises LocalProtocolError for a message above 16 MiB.
     """
@@ -17,4 +19,6 @@ def encode_line(payload: bytes) -> bytes:
         raise LocalProtocolError(
             f"a message of {len(payload)} bytes is over the line limit of {MAX_PAYLOAD_BYTES} bytes"
         )
+    if b"\n" in payload:  # never inside a string: JSON escapes it there
+        payload = payload.replace(b"\n", b" ")
     return payload + b"\n"

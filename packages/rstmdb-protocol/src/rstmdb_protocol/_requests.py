@@ -88,6 +88,8 @@ def decode_request(payload: bytes) -> Request | InvalidRequest:
     read, or is followed by other data: such a peer can't be talked to.
     """
     try:
+        if not payload.isascii():
+            payload.decode()  # msgspec skips unknown fields without a look at their UTF-8
         request: Request = _decode(payload)
     except msgspec.ValidationError:
         return _explain(payload)
@@ -103,7 +105,7 @@ def decode_request(payload: bytes) -> Request | InvalidRequest:
 def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
     """Decode the params of one operation, for example of a BATCH's.
 
-    Raises FrameError like decode_request.
+    Whatever can't be decoded makes an InvalidRequest, so that nothing interrupts a BATCH.
     """
     try:
         decoded: Message = _params_decoders[op].decode(
@@ -112,9 +114,9 @@ def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
     except msgspec.ValidationError as error:
         return InvalidRequest(None, f"{op}: {_where(error, 'params')}")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FrameError(f"a message that is not JSON: {error}") from error
-    except RecursionError as error:
-        raise FrameError("a message that nests too deeply to be read") from error
+        return InvalidRequest(None, f"{op}: params: not JSON: {error}")
+    except RecursionError:
+        return InvalidRequest(None, f"{op}: params: nested too deeply to be read")
     return decoded
 
 
@@ -122,8 +124,10 @@ def _explain(payload: bytes) -> Request | InvalidRequest:
     """Say what is wrong with a message, or read it after all (null for an absent field)."""
     try:
         envelope = _decode_envelope(payload)
-    except msgspec.ValidationError:
-        return InvalidRequest(None, "a message must be a JSON object")
+    except msgspec.ValidationError as error:
+        problem = _where(error, "")
+        known = problem.startswith(".")
+        return InvalidRequest(None, problem[1:] if known else "a message must be a JSON object")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FrameError(f"a message that is not JSON: {error}") from error
     except RecursionError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ._buffer import ReceiveBuffer, WireMode
-from ._errors import RemoteProtocolError
+from ._errors import VersionError
 from ._frame import (
     COMPRESS_FROM_BYTES,
     FLAG_COMPRESSED,
@@ -29,13 +29,17 @@ class ServerConnection:
     with every feature but those that change the bytes (`zstd`) or the messages (`watch_end`).
     """
 
-    __slots__ = ("_buffer", "features", "mode", "zstd")
+    __slots__ = ("_buffer", "features", "zstd")
 
     def __init__(self, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self._buffer = ReceiveBuffer(None, max_payload_bytes)
-        self.mode = WireMode.BINARY_JSON
         self.zstd = False
         self.features: frozenset[str] = frozenset()
+
+    @property
+    def mode(self) -> WireMode:
+        """How messages are put on the wire now; frames until the first byte has told."""
+        return self._buffer.mode or WireMode.BINARY_JSON
 
     @property
     def pending_bytes(self) -> int:
@@ -64,13 +68,8 @@ class ServerConnection:
         Raises RemoteProtocolError when the connection can't go on; its `code` and text
         belong in a last error response with a null id.
         """
-        buffer = self._buffer
-        try:
-            for payload in buffer.payloads():
-                yield decode_request(payload)
-        finally:
-            if buffer.mode is not None:
-                self.mode = buffer.mode
+        for payload in self._buffer.payloads():
+            yield decode_request(payload)
 
     def negotiate(
         self, hello: HelloParams, offered: Sequence[str] = FEATURES
@@ -78,14 +77,14 @@ class ServerConnection:
         """Choose wire mode and features for a HELLO; `switch` then puts them in force.
 
         The first mode of the client's that is known here wins; none named or none known
-        leaves the mode as it is. Raises RemoteProtocolError for another protocol version.
+        leaves the mode as it is. Raises VersionError for another protocol version.
         """
         if hello.protocol_version != PROTOCOL_VERSION:
-            raise RemoteProtocolError(
+            raise VersionError(
                 f"protocol version {hello.protocol_version} is not supported, "
                 f"only version {PROTOCOL_VERSION}"
             )
-        mode = self._buffer.mode or WireMode.BINARY_JSON
+        mode = self.mode
         for name in hello.wire_modes or ():
             if name in tuple(WireMode):
                 mode = WireMode(name)
@@ -94,7 +93,7 @@ class ServerConnection:
 
     def switch(self, mode: WireMode, features: Sequence[str]) -> None:
         """From here on speak as agreed: the answer to HELLO, and all that follows it."""
-        self.mode = self._buffer.mode = mode
+        self._buffer.mode = mode
         self.features = frozenset(features)
         self.zstd = "zstd" in self.features
         self._buffer.allow_compressed = self.zstd
@@ -104,7 +103,7 @@ class ServerConnection:
 
         Raises LocalProtocolError for a message above 16 MiB.
         """
-        if self.mode is WireMode.JSONL:
+        if self._buffer.mode is WireMode.JSONL:
             return encode_line(payload)
         if self.zstd and len(payload) >= COMPRESS_FROM_BYTES:
             return encode_frame(compress_payload(payload), flags | FLAG_COMPRESSED)
