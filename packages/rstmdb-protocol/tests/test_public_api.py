@@ -1,0 +1,32 @@
+import inspect
+import subprocess
+import sys
+
+import rstmdb_protocol
+
+
+def test_all_names_every_public_thing_and_no_other() -> None:
+    exported = rstmdb_protocol.__all__
+    assert len(exported) == len(set(exported))
+    assert set(exported) == {
+        name
+        for name, value in vars(rstmdb_protocol).items()
+        if not name.startswith("_") and type(value).__name__ != "module"
+    }
+
+
+def test_every_public_class_and_function_says_what_it_is() -> None:
+    for name in rstmdb_protocol.__all__:
+        value = getattr(rstmdb_protocol, name)
+        if isinstance(value, type) or inspect.isfunction(value):
+            assert value.__doc__, name
+
+
+def test_importing_it_brings_no_event_loop() -> None:
+    # The package crc32c itself imports socket; that ours does not is an import contract.
+    code = (
+        "import sys, rstmdb_protocol\n"
+        "print(sorted({'ssl', 'asyncio', 'anyio', 'http', 'msgpack'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
