@@ -54,7 +54,7 @@ class CreateInstance(_Entry, frozen=True, gc=False, tag="create_instance"):
     machine: str
     version: int
     initial_state: str
-    initial_ctx: dict[str, Any]
+    initial_ctx: dict[Any, Any]
     idempotency_key: str | None = None
     id_generated: bool = False
     timestamp: int = -1
@@ -62,14 +62,18 @@ class CreateInstance(_Entry, frozen=True, gc=False, tag="create_instance"):
 
 
 class ApplyEvent(_Entry, frozen=True, gc=False, tag="apply_event"):
-    """An event moved an instance; `ctx` is the whole context after the merge."""
+    """An event moved an instance; `ctx` is the whole context after the merge.
+
+    Keys are strings; those of an embedded caller's Python dict may not have been, and what was
+    acknowledged must read back.
+    """
 
     instance_id: str
     event: str
     from_state: str
     to_state: str
-    payload: dict[str, Any] | None
-    ctx: dict[str, Any]
+    payload: dict[Any, Any] | None
+    ctx: dict[Any, Any]
     event_id: str | None = None
     idempotency_key: str | None = None
     timestamp: int = -1

@@ -25,11 +25,11 @@ class CoreError(Exception):
     """Root of all exceptions of this package."""
 
 
-class MalformedEntry(CoreError):  # noqa: N818 (the word of the field)  # noqa: N818 (the word of the field)
+class MalformedEntry(CoreError):
     """A log payload cannot be read as an entry of the kind that its record claims."""
 
 
-class MalformedSnapshot(CoreError):  # noqa: N818 (the word of the field)  # noqa: N818 (the word of the field)
+class MalformedSnapshot(CoreError):
     """A dumped section holds something that this version cannot load."""
 
 
@@ -45,7 +45,7 @@ class GuardSyntaxError(CoreError):
         self.position = position
 
 
-class Rejection(CoreError):  # noqa: N818 (the word of the field)  # noqa: N818 (the word of the field)
+class Rejection(CoreError):
     """A command was refused and nothing changed.
 
     `message` is for people, `details` for programs. `depends_on` is the offset of the latest

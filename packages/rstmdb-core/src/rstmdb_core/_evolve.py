@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ._aging import SWEEP, Aging, R
+from ._aging import NEVER, SWEEP, Aging, R
 from ._entries import (
     ApplyEvent,
     Checkpoint,
@@ -287,7 +287,7 @@ def _trim(state: State, steps: list[Step]) -> None:
         or len(state.tombstones.queue) > limits.idempotency_max_keys
     ):
         steps += _sweep(state, state.last_timestamp)
-    elif len(keys.queue) + len(state.tombstones.queue) == 1:
+    elif state.sweep_at == NEVER:
         state.schedule_sweep()
 
 

@@ -207,7 +207,7 @@ class State:
 
         What the original wrote has no time; it ages from the first time that any entry told.
         """
-        return max(timestamp, self.epoch) + self.limits.idempotency_retention_ms <= now
+        return max(timestamp, self.epoch or now) + self.limits.idempotency_retention_ms <= now
 
     def schedule_sweep(self) -> None:
         """Work out when the next record becomes too old, at once where there are too many."""

@@ -109,6 +109,11 @@ def encode_context(value: dict[str, object], what: str) -> bytes:
         raise InvalidRequest(f"{what} contains a string that is not valid Unicode") from error
     except RecursionError as error:
         raise _too_deep(what) from error
+    except TypeError as error:
+        raise InvalidRequest(f"{what} holds what JSON cannot: {error}") from error
+    except ValueError as error:
+        # Python refuses to print an integer of thousands of digits.
+        raise InvalidRequest(f"{what} holds an integer beyond 64 bits") from error
     # Fewer brackets than levels allowed is proof enough; only odd contexts need the walk.
     if encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
         raise _too_deep(what)

@@ -98,7 +98,7 @@ def _encode(ctx: dict[str, Any], options: EngineOptions, instance: Instance) -> 
     """Return the merged context as JSON; raise InvalidRequest where it is too deep or too large."""
     try:
         encoded = _encode_json(ctx)
-    except (UnicodeEncodeError, RecursionError):
+    except (ValueError, RecursionError, TypeError):
         return encode_context(ctx, "payload")  # says what is wrong
     if len(encoded) > MAX_DEPTH:
         if encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH:
