@@ -90,7 +90,7 @@ class Committer:
         self._queue.put(flush)
 
     def _run(self, flush: Any) -> None:
-        """The blocking half, and what it usually takes: a mean that forgets."""
+        """The blocking half of a flush, and what it usually takes: a mean that forgets."""
         began = perf_counter()
         flush.run()
         self._usual_secs += (perf_counter() - began - self._usual_secs) / 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -12,17 +13,19 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from rstmdb_core import Rejection
 from rstmdb_protocol import Request, encode_ok
-from rstmdb_storage import Durable, Procedure, Store, WriteFailed
+from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFailed
 
 from .auth import TokenSet
 from .commands import closed_tables, open_tables
 from .committer import Committer, EventLoop
 from .config import Config
-from .metrics import Metrics
+from .metrics import Gauges, Metrics
 from .session import Session
 from .subscriptions import Subscriptions
 
 __all__ = ["Hub"]
+
+logger = logging.getLogger("rstmdb.hub")
 
 Job = tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]
 
@@ -53,6 +56,7 @@ class Hub:
         self.compacting = False
         self._jobs = jobs
         self._durable_waiters: list[tuple[int, anyio.Event]] = []
+        self._maintenance = anyio.Lock()
         self._time_ms = 0
         self._time_text = ""
         self.open_tables = open_tables(self)
@@ -94,6 +98,10 @@ class Hub:
 
     def _on_flush(self, result: Any) -> None:
         released = result.released
+        if result.records:
+            self.metrics.commit_records.observe(result.records)
+        if result.sync_seconds is not None:
+            self.metrics.fsync_duration.observe(result.sync_seconds)
         if result.failed is not None:
             message = f"the log could not be written: {result.error}"
             for session in list(self.waiting):
@@ -139,7 +147,14 @@ class Hub:
         return await anyio.to_thread.run_sync(lambda: function(*args))
 
     async def run_procedure(self, procedure: Procedure) -> Any:
-        """Drive a storage procedure: its blocking steps on threads, its waits on the loop."""
+        """Drive a storage procedure: its blocking steps on threads, its waits on the loop.
+
+        One at a time: they all touch the same snapshots and segments.
+        """
+        async with self._maintenance:
+            return await self._drive(procedure)
+
+    async def _drive(self, procedure: Procedure) -> Any:
         try:
             step = next(procedure)
             while True:
@@ -176,6 +191,45 @@ class Hub:
 
     async def _compact_by_itself(self) -> None:
         try:
-            await self.run_procedure(self.store.compact())
+            await self.compact(force_snapshot=False)
+        except (WriteFailed, SnapshotFailed) as error:
+            self.store.note_compaction_failed()
+            logger.error("automatic compaction failed, to be tried again: %s", error)
         finally:
             self.compacting = False
+
+    async def compact(self, *, force_snapshot: bool) -> Any:
+        """Compact, and note how long it took."""
+        began = time.monotonic()
+        result = await self.run_procedure(self.store.compact(force_snapshot=force_snapshot))
+        self.metrics.compaction_duration.observe(time.monotonic() - began)
+        return result
+
+    # -- for scrapes ----------------------------------------------------------------------
+
+    def gauges(self) -> Gauges:
+        """Sizes as they are now."""
+        state = self.store.state
+        stats = self.store.log.stats()
+        return Gauges(
+            instances=len(state.instances),
+            machines=state.machine_count,
+            wal_entries=stats.entry_count,
+            wal_segments=stats.segment_count,
+            wal_size_bytes=stats.total_size_bytes,
+            wal_bytes_written=stats.bytes_written,
+            wal_bytes_read=stats.bytes_read,
+            wal_writes=stats.writes,
+            wal_reads=stats.reads,
+            wal_fsyncs=stats.fsyncs,
+            skipped_records=self.store.recovered.report.skipped_records,
+        )
+
+    def readiness(self) -> tuple[bool, str]:
+        """Whether the server takes writes, and why not."""
+        if self.stopping:
+            return False, "the server is stopping"
+        failed = self.store.log.failed
+        if failed is not None:
+            return False, f"the log has failed: {failed}"
+        return True, ""

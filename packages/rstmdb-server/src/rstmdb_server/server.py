@@ -30,7 +30,7 @@ from rstmdb_storage import (
 from . import __version__, systemd
 from .auth import TokenSet
 from .committer import EventLoop
-from .config import Config
+from .config import Config, ConfigError, reload_config
 from .hub import Hub, Job
 from .logs import set_level
 from .metrics import Metrics
@@ -242,11 +242,12 @@ class Server:
     def _reload(self) -> None:
         """SIGHUP: tokens, certificates and the log level."""
         try:
-            self._hub.tokens.reload()
+            config = reload_config(self._hub.config)
+            self._hub.tokens.reload(config.auth)
             if self._ssl_context is not None:
-                reload_ssl_context(self._ssl_context, self._hub.config.tls)
-            set_level(self._hub.config.logging)
-        except (OSError, ValueError) as error:
+                reload_ssl_context(self._ssl_context, config.tls)
+            set_level(config.logging)
+        except (OSError, ConfigError) as error:
             logger.error("not reloaded, going on as before: %s", error)
         else:
             logger.info("reloaded tokens, certificates and log level")

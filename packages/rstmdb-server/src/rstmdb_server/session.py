@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET
@@ -29,6 +30,7 @@ from rstmdb_protocol import (
 from .errors import RequestRefused, to_wire
 
 if TYPE_CHECKING:
+    from .commands import Command
     from .hub import Hub
     from .subscriptions import Subscription
 
@@ -64,18 +66,24 @@ class Transport(Protocol):
 class Held:
     """An answer that waits: for its offset to be released, or for its work to be done."""
 
-    __slots__ = ("offset", "payload", "request_id", "starts")
+    __slots__ = ("began", "offset", "op", "payload", "request_id", "starts")
 
     def __init__(
         self,
         offset: int,
         request_id: str | None,
         payload: bytes,
+        op: str,
+        began: float,
         starts: Subscription | None = None,
     ) -> None:
         self.offset = offset
         self.request_id = request_id
         self.payload = payload
+        self.op = op
+        """The operation that it answers; empty where there is none to count."""
+        self.began = began
+        """When its request was taken up, on time.perf_counter."""
         self.starts = starts
         """The subscription whose events may follow this answer."""
 
@@ -84,9 +92,11 @@ class Session:
     """The state of one connection."""
 
     __slots__ = (
-        "_flowing",
+        "_answered",
+        "_began",
         "_held",
         "_log",
+        "_op",
         "_out",
         "_reading",
         "accepts",
@@ -123,6 +133,9 @@ class Session:
         self.writable = True
         self.stalled_since: float | None = None
         self._reading = True
+        self._op = ""
+        self._began = 0.0
+        self._answered: dict[str, int] = {}
         self._log = hub.store.log
         self._held: deque[Held] = deque()
         self._out: list[bytes] = []
@@ -139,53 +152,69 @@ class Session:
     def process(self) -> None:
         """Handle requests until none is left, or too many answers wait."""
         connection = self.connection
-        held = self._held
         limit = self.hub.config.limits.max_inflight
+        self._began = perf_counter()
         try:
             for request in connection.requests():
                 if self.closing:
                     break
-                self._handle(request)
-                if len(held) >= limit or not self.writable:
+                accept = self.accepts.get(type(request))
+                if accept is None:
+                    self._handle_special(request)
+                else:
+                    self._handle(request, *accept)
+                if len(self._held) >= limit or not self.writable:
                     self._pause()
                     break
         except RemoteProtocolError as error:
             self._break_off(error)
+        self._count_answered()
         self.flush()
         log = self._log
         if log.head > log.released:
             self.hub.commit_soon()
 
-    def _handle(self, request: Any) -> None:
-        accept = self.accepts.get(type(request))
-        if accept is None:
-            self._handle_special(request)
-            return
-        command, writes = accept
+    def _handle(self, request: Any, command: Command, writes: bool, op: str) -> None:
+        """A plain command: params in, result and offset out."""
+        self._op = op
         try:
             result, offset = command(request.params)
         except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
             self.refuse(request, error)
             return
-        request_meta = request.meta
+        meta: Any
         if writes:
-            trace = None if request_meta is None else request_meta.trace_id
-            meta: Any = ResponseMeta(offset or None, self.hub.server_time(), trace)
-        elif request_meta is None:
+            trace = None if request.meta is None else request.meta.trace_id
+            meta = ResponseMeta(offset or None, self.hub.server_time(), trace)
+        elif request.meta is None:
             meta = UNSET
         else:
-            meta = ResponseMeta(trace_id=request_meta.trace_id)
+            meta = ResponseMeta(trace_id=request.meta.trace_id)
         self.send(request.id, encode_ok(request.id, result, meta), offset)
+
+    def _count_answered(self) -> None:
+        """Count the requests that were answered at once: their answers leave together now."""
+        answered = self._answered
+        if not answered:
+            return
+        metrics = self.hub.metrics
+        elapsed = perf_counter() - self._began
+        for op, count in answered.items():
+            metrics.requests[op] += count
+            metrics.request_duration[op].observe(elapsed, count)
+        answered.clear()
 
     def _handle_special(self, request: Any) -> None:
         """What touches the session itself, takes long, or is refused."""
         if isinstance(request, InvalidRequest):
+            self._op = ""
             self.hub.metrics.errors[request.code.value] += 1
             self.send(
                 request.id,
                 encode_error(request.id, request.code, request.message, request.details),
             )
             return
+        self._op = request.op
         special = self.special.get(type(request))
         if special is None:  # known, and not open to a session that is not authenticated
             self.refuse(request, RequestRefused(
@@ -201,6 +230,7 @@ class Session:
         """Say what was wrong with the stream, and close."""
         logger.info("closing %s: %s", self.transport.peer, error)
         self.hub.metrics.errors[error.code.value] += 1
+        self._op = ""
         self.send(None, encode_error(None, error.code, str(error)))
         self.close()
 
@@ -224,15 +254,17 @@ class Session:
         if self._held or offset > self._log.released:
             if not self._held:
                 self.hub.waiting[self] = None
-            self._held.append(Held(offset, request_id, payload, starts))
+            self._held.append(Held(offset, request_id, payload, self._op, self._began, starts))
             return
         self._out.append(self.connection.pack(payload))
+        if self._op:
+            self._answered[self._op] = self._answered.get(self._op, 0) + 1
         if starts is not None:
             starts.start()
 
     def reserve(self, request_id: str) -> Held:
         """Keep the place of an answer that takes a while; `fulfil` fills it."""
-        held = Held(UNKNOWN, request_id, b"")
+        held = Held(UNKNOWN, request_id, b"", self._op, self._began)
         if not self._held:
             self.hub.waiting[self] = None
         self._held.append(held)
@@ -266,8 +298,13 @@ class Session:
     def release(self, released: int) -> None:
         """Let go of the answers that may leave now."""
         held = self._held
+        metrics = self.hub.metrics
+        now = perf_counter()
         while held and held[0].offset <= released:
             answer = held.popleft()
+            if answer.op:
+                metrics.requests[answer.op] += 1
+                metrics.request_duration[answer.op].observe(now - answer.began)
             self._out.append(self.connection.pack(answer.payload))
             if answer.starts is not None:
                 answer.starts.start()

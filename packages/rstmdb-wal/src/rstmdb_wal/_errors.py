@@ -15,8 +15,6 @@ A failed read or write of a file outside of a flush stays an ``OSError``.
 
 from __future__ import annotations
 
-# ruff: noqa: N818 - the names say what happened; "Error" would only make them longer.
-
 
 class LogError(Exception):
     """The root of what this package raises."""

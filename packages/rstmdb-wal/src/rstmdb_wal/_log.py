@@ -29,13 +29,16 @@ class FlushResult(NamedTuple):
 
     ``released`` and ``durable`` are the offsets of the last released and the last synced
     record. ``failed`` is None, "full" (all above ``released`` is undone, the log goes on) or
-    "fatal" (the log is over), ``error`` the cause.
+    "fatal" (the log is over), ``error`` the cause. ``records`` were released by this flush,
+    ``sync_seconds`` is what its fdatasync took, None if there was none.
     """
 
     released: int
     durable: int
     failed: str | None
     error: OSError | None
+    records: int
+    sync_seconds: float | None
 
 
 class LogStats(NamedTuple):
@@ -177,13 +180,21 @@ class Log(Appender):
         if self._batch is not None and flush.failed == "full":
             raise LogMisused("a batch is open")
         self._flush = None
+        released_before = self.released_sequence
         if flush.failed == "fatal":
             self._fail(flush.error or OSError("the log could not be written"))
         else:
             self._note_written(flush)
             if flush.failed == "full":
                 self._rewind(flush)
-        return FlushResult(self.released, self.durable, flush.failed, flush.error)
+        return FlushResult(
+            self.released,
+            self.durable,
+            flush.failed,
+            flush.error,
+            self.released_sequence - released_before,
+            self._writer.sync_seconds if flush.sync and flush.failed is None else None,
+        )
 
     def _fail(self, error: Exception) -> None:
         self.failed = error

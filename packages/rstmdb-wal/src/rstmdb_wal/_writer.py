@@ -54,7 +54,7 @@ class Chunk:
         self.end = position
 
 
-class SyncFailed(Exception):  # noqa: N818 - says what happened, as in _errors
+class SyncFailed(Exception):
     """A sync failed: unlike a full disk never survivable. ``error`` is the ``OSError``."""
 
     def __init__(self, error: OSError) -> None:

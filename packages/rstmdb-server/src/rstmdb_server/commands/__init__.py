@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
 
-__all__ = ["Plain", "Special", "closed_tables", "open_tables"]
+__all__ = ["Command", "Plain", "Special", "closed_tables", "open_tables"]
 
 Command = Callable[[Any], tuple[Any, int]]
-Plain = dict[type, tuple[Command, bool]]
-"""Commands that see only params, by request type; the flag tells whether they write."""
+Plain = dict[type, tuple[Command, bool, str]]
+"""Commands that see only params, by request type: command, whether it writes, its name."""
 Special = dict[type, Callable[["Session", Any], None]]
 """Commands that see their session, by request type."""
 
@@ -38,7 +38,7 @@ def open_tables(hub: Hub) -> tuple[Plain, Special]:
     }
     special = {**session.special(), **batch.special(), **log.special(), **watches.special()}
     return (
-        {REQUEST_TYPES[name]: command for name, command in plain.items()},
+        {REQUEST_TYPES[name]: (*command, name) for name, command in plain.items()},
         {REQUEST_TYPES[name]: command for name, command in special.items()},
     )
 

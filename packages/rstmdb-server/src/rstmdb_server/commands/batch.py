@@ -86,7 +86,7 @@ def _validate(mode: str, ops: list[BatchOp], limit: int) -> None:
 
 
 def _command(session: Session, op: BatchOp) -> Callable[[], Answer]:
-    command, _ = session.hub.open_tables[0][REQUEST_TYPES[op.op]]
+    command, *_ = session.hub.open_tables[0][REQUEST_TYPES[op.op]]
     params = decode_params(op.op, op.params)
     if isinstance(params, InvalidRequest):
         return partial(_invalid, params.message)

@@ -71,7 +71,7 @@ def _compact(session: Session, request: Request) -> None:
     force = bool(request.params.force_snapshot)
 
     async def work() -> tuple[Any, int]:
-        return await hub.run_procedure(hub.store.compact(force_snapshot=force)), 0
+        return await hub.compact(force_snapshot=force), 0
 
     hub.answer_later(session, request, work)
 

@@ -1,0 +1,126 @@
+"""The command `rstmdb-server`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+import anyio
+import click
+
+from rstmdb_storage import StorageError
+
+from . import __version__, logs
+from .config import Config, ConfigError, load_config
+from .config.check import check
+
+__all__ = ["main"]
+
+logger = logging.getLogger("rstmdb.main")
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+
+_LISTEN_ERRNOS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Without any argument it serves ./data on 127.0.0.1:7401. "
+    "Every setting has a key in the file and a variable; see the README.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    envvar="RSTMDB_CONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="YAML file of settings.",
+)
+@click.option("--data-dir", metavar="DIR", help="Where the data lies, over storage.data_dir.")
+@click.option("--bind", metavar="HOST:PORT", help="Address to serve, over network.bind_addr.")
+@click.option(
+    "--check-config",
+    is_flag=True,
+    help="Read and check all settings, create nothing, and exit.",
+)
+@click.version_option(__version__, "--version", prog_name="rstmdb-server")
+def main(
+    config_path: Path | None, data_dir: str | None, bind: str | None, check_config: bool
+) -> None:
+    """Run the rstmdb server, a database of state machines."""
+    given = {"storage.data_dir": data_dir, "network.bind_addr": bind}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    try:
+        config = load_config(config_path, os.environ, overrides)
+        check(config)
+    except ConfigError as error:
+        _fail(str(error), EXIT_CONFIG)
+    if check_config:
+        for warning in config.warnings:
+            click.echo(f"rstmdb-server: warning: {warning}", err=True)
+        click.echo("the configuration is valid")
+        return
+    logs.configure(config.logging)
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    sys.exit(_run(config))
+
+
+def _run(config: Config) -> int:
+    """Serve until told to stop; the exit code."""
+    from .server import serve  # after the checks, so that those answer at once
+
+    options = {"use_uvloop": find_spec("uvloop") is not None}
+    try:
+        return anyio.run(serve, config, backend="asyncio", backend_options=options)
+    except Exception as error:
+        cause = _single(error)
+        if isinstance(cause, ConfigError):
+            _fail(str(cause), EXIT_CONFIG)
+        if isinstance(cause, OSError):
+            _fail(_explain(cause, config), EXIT_FAILED)
+        if not isinstance(cause, StorageError):
+            logger.critical("the server failed: %s", cause, exc_info=error)
+        _fail(str(cause), EXIT_FAILED)
+
+
+def _single(error: Exception) -> Exception:
+    """What a group of one exception is about."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _explain(error: OSError, config: Config) -> str:
+    """One line on an error of the operating system: what failed, and what helps.
+
+    An error with a file name tells itself; the metrics listener puts its address there.
+    """
+    unresolved = isinstance(error, socket.gaierror)
+    if not unresolved and error.errno not in _LISTEN_ERRNOS:
+        return str(error)
+    if error.errno == errno.EACCES and error.filename is not None:
+        return str(error)
+    key, address = "network.bind_addr", config.network.bind_addr
+    if error.filename == config.metrics.bind_addr:
+        key, address = "metrics.bind_addr", config.metrics.bind_addr
+    reason = error.strerror if unresolved or error.errno is None else os.strerror(error.errno)
+    help_text = {
+        errno.EADDRINUSE: "stop the process that listens there, or choose another port",
+        errno.EACCES: "ports below 1024 need a privilege; choose another port",
+    }.get(error.errno or 0, "choose an address of this machine")
+    option = " or --bind" if key == "network.bind_addr" else ""
+    return f"can't listen on {address}: {reason}; {help_text} with {key}{option}"
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"rstmdb-server: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
