@@ -31,6 +31,7 @@ def test_offsets_name_where_records_start_and_sequences_rise_by_one() -> None:
     assert (log.head, log.next_offset, log.next_sequence) == (second, second + 27, 3)
     assert (log.released, log.durable) == (0, 0)
     result = log.flush()
+    assert result is not None
     assert result[:4] == (second, second, None, None)
     assert [(r.offset, r.sequence, r.kind, r.payload) for r in log.read(0)] == [
         (first, 1, 1, b"one"),

@@ -1,0 +1,145 @@
+"""create-instance, get-instance, list-instances, apply-event, delete-instance, batch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+import click
+
+from rstmdb_cli.output import show, show_rows
+from rstmdb_cli.session import Session, pass_session
+from rstmdb_cli.values import JSON_OBJECT
+
+__all__ = ["COMMANDS"]
+
+_KEY_HELP = "Makes it safe to send the same request again."
+
+
+@click.command("create-instance")
+@click.option("-m", "--machine", required=True)
+@click.option("-V", "--version", type=int, required=True)
+@click.option("-i", "--id", "instance_id", help="The server makes a UUID when absent.")
+@click.option("-c", "--ctx", type=JSON_OBJECT, help="Initial context: JSON, @file or -.")
+@click.option("--idempotency-key", help=_KEY_HELP)
+@pass_session
+def create_instance(
+    session: Session,
+    machine: str,
+    version: int,
+    instance_id: str | None,
+    ctx: dict[str, Any] | None,
+    idempotency_key: str | None,
+) -> None:
+    """Create an instance of a machine."""
+    result = session.call(
+        "CREATE_INSTANCE",
+        machine=machine,
+        version=version,
+        instance_id=instance_id,
+        initial_ctx=ctx,
+        idempotency_key=idempotency_key,
+    )
+    show(result, session.output)
+
+
+@click.command("get-instance")
+@click.argument("instance_id", metavar="ID")
+@pass_session
+def get_instance(session: Session, instance_id: str) -> None:
+    """Show the instance ID."""
+    show(session.call("GET_INSTANCE", instance_id=instance_id), session.output)
+
+
+@click.command("list-instances")
+@click.option("--machine")
+@click.option("--state")
+@click.option("--limit", type=click.IntRange(min=0), help="100 unless given, at most 10000.")
+@click.option("--offset", type=click.IntRange(min=0))
+@pass_session
+def list_instances(
+    session: Session,
+    machine: str | None,
+    state: str | None,
+    limit: int | None,
+    offset: int | None,
+) -> None:
+    """List instances, oldest first; with --state, those longest in it first."""
+    result = session.call(
+        "LIST_INSTANCES", machine=machine, state=state, limit=limit, offset=offset
+    )
+    show_rows(result, "instances", session.output)
+
+
+@click.command("apply-event")
+@click.option("-i", "--id", "instance_id", required=True)
+@click.option("-e", "--event", required=True)
+@click.option("-p", "--payload", type=JSON_OBJECT, help="Merged into the context: JSON, @file, -.")
+@click.option("--expected-state", help="Refuse unless the instance is in this state.")
+@click.option("--expected-offset", type=int, help="Refuse unless it was last changed there.")
+@click.option("--event-id", help="Kept with the instance as last_event_id.")
+@click.option("--idempotency-key", help=_KEY_HELP)
+@pass_session
+def apply_event(
+    session: Session,
+    instance_id: str,
+    event: str,
+    payload: dict[str, Any] | None,
+    expected_state: str | None,
+    expected_offset: int | None,
+    event_id: str | None,
+    idempotency_key: str | None,
+) -> None:
+    """Apply an event to an instance."""
+    result = session.call(
+        "APPLY_EVENT",
+        instance_id=instance_id,
+        event=event,
+        payload=payload,
+        expected_state=expected_state,
+        expected_wal_offset=expected_offset,
+        event_id=event_id,
+        idempotency_key=idempotency_key,
+    )
+    show(result, session.output)
+
+
+@click.command("delete-instance")
+@click.argument("instance_id", metavar="ID")
+@click.option("--idempotency-key", help=_KEY_HELP)
+@pass_session
+def delete_instance(session: Session, instance_id: str, idempotency_key: str | None) -> None:
+    """Delete the instance ID."""
+    result = session.call(
+        "DELETE_INSTANCE", instance_id=instance_id, idempotency_key=idempotency_key
+    )
+    show(result, session.output)
+
+
+@click.command()
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--atomic", is_flag=True, help="All or nothing.")
+@pass_session
+def batch(session: Session, file: TextIO, atomic: bool) -> None:
+    """Run the operations of FILE as one batch; - is standard input.
+
+    A JSON object a line: {"op": "APPLY_EVENT", "params": {...}}.
+    """
+    ops = []
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            ops.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise click.BadParameter(
+                f"line {number} is not valid JSON: {error.msg} at column {error.colno}",
+                param_hint="FILE",
+            ) from error
+    result = session.call("BATCH", mode="atomic" if atomic else "best_effort", ops=ops)
+    show_rows(result, "results", session.output, columns=("status", "result", "error"))
+    if any(item["status"] == "error" for item in result["results"]):
+        raise click.exceptions.Exit(1)
+
+
+COMMANDS = (create_instance, get_instance, list_instances, apply_event, delete_instance, batch)

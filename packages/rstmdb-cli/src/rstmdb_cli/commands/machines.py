@@ -1,0 +1,58 @@
+"""put-machine, get-machine, list-machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rstmdb_cli.output import show, show_rows
+from rstmdb_cli.session import Session, pass_session
+from rstmdb_cli.values import JSON_OBJECT
+
+__all__ = ["COMMANDS"]
+
+
+@click.command("put-machine")
+@click.option("-n", "--name", required=True, help="Name of the machine.")
+@click.option("-v", "--version", type=int, required=True, help="Version, from 1.")
+@click.argument("definition", type=JSON_OBJECT)
+@pass_session
+def put_machine(session: Session, name: str, version: int, definition: dict[str, Any]) -> None:
+    """Register DEFINITION: JSON, @file, or - for standard input."""
+    result = session.call("PUT_MACHINE", machine=name, version=version, definition=definition)
+    show(result, session.output)
+
+
+@click.command("get-machine")
+@click.argument("machine", required=False)
+@click.argument("machine_version", metavar="[VERSION]", type=int, required=False)
+@click.option("-n", "--name", help="Name of the machine, if not given as an argument.")
+@click.option("-v", "--version", type=int, help="Version; the newest when absent.")
+@pass_session
+def get_machine(
+    session: Session,
+    machine: str | None,
+    machine_version: int | None,
+    name: str | None,
+    version: int | None,
+) -> None:
+    """Show the definition of MACHINE."""
+    wanted = machine or name
+    if wanted is None:
+        raise click.UsageError("name the machine: rstmdb-cli get-machine NAME")
+    result = session.call("GET_MACHINE", machine=wanted, version=machine_version or version)
+    show(result, session.output)
+
+
+@click.command("list-machines")
+@click.option("--limit", type=click.IntRange(min=0))
+@click.option("--offset", type=click.IntRange(min=0))
+@pass_session
+def list_machines(session: Session, limit: int | None, offset: int | None) -> None:
+    """List machines and their versions."""
+    result = session.call("LIST_MACHINES", limit=limit, offset=offset)
+    show_rows(result, "items", session.output, columns=("machine", "versions"))
+
+
+COMMANDS = (put_machine, get_machine, list_machines)
