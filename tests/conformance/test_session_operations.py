@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rstmdb_server.auth import hash_token
 
+from rstmdb_server.auth import hash_token
 from rstmdb_server.testing import ServerProcess
 from wire import Refused, Wire
 

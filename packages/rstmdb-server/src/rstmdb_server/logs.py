@@ -67,7 +67,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        text = json.dumps(_extra(record) | fields, ensure_ascii=False, default=str)
+        for key, value in _extra(record).items():
+            fields.setdefault(key, value)
+        text = json.dumps(fields, ensure_ascii=False, default=str)
         return _FOR_JSON.sub(_escape, text)
 
 

@@ -108,6 +108,7 @@ class Session:
         "hub",
         "last_active",
         "opened",
+        "over_limit",
         "special",
         "stalled_since",
         "subscriptions",
@@ -124,6 +125,10 @@ class Session:
         before_auth = MAX_PAYLOAD_BYTES if self.authenticated else 64 * 1024
         self.connection = ServerConnection(max_payload_bytes=before_auth)
         self.accepts, self.special = hub.open_tables if self.authenticated else hub.closed_tables
+        self.over_limit = len(hub.sessions) >= config.network.max_connections
+        """One connection too many: its first request is refused, whatever it is."""
+        if self.over_limit:
+            self.accepts, self.special = {}, {}
         self.auth_failures = 0
         self.greeted = False
         """A whole request has been answered."""
@@ -216,15 +221,31 @@ class Session:
             return
         self._op = request.op
         special = self.special.get(type(request))
-        if special is None:  # known, and not open to a session that is not authenticated
-            self.refuse(request, RequestRefused(
-                ErrorCode.UNAUTHORIZED, f"{request.op} needs authentication: send AUTH first"
-            ))  # fmt: skip
+        if special is None:
+            self._refuse_closed(request)
             return
         try:
             special(self, request)
         except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
             self.refuse(request, error)
+
+    def _refuse_closed(self, request: Request) -> None:
+        """A known operation that is not open to this session."""
+        if self.over_limit:
+            limit = self.hub.config.network.max_connections
+            refusal = RequestRefused(
+                ErrorCode.RATE_LIMITED,
+                f"the server has {limit} connections, the most it takes "
+                "(network.max_connections); try again later",
+                {"max_connections": limit},
+            )
+            self.refuse(request, refusal)
+            self.close()
+            return
+        refusal = RequestRefused(
+            ErrorCode.UNAUTHORIZED, f"{request.op} needs authentication: send AUTH first"
+        )
+        self.refuse(request, refusal)
 
     def _break_off(self, error: RemoteProtocolError) -> None:
         """Say what was wrong with the stream, and close."""
