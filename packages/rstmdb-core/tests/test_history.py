@@ -64,6 +64,7 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self.db = MemoryEngine()
         self.released = 0
+        self.frozen: tuple[int, Any, list[Any]] | None = None
 
     @initialize()
     def begin(self) -> None:
@@ -115,7 +116,23 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     def roll_back(self, data: st.DataObject) -> None:
         offsets = [offset for _, _, offset in self.db.log[1:] if offset >= self.released]
-        self.db.rollback(data.draw(st.sampled_from(offsets)))
+        after = data.draw(st.sampled_from(offsets))
+        self.db.rollback(after)
+        if self.frozen is not None and after < self.frozen[0]:
+            self.frozen = None
+
+    @rule()
+    def freeze(self) -> None:
+        state = self.db.state
+        self.frozen = (state.last_offset, state.freeze(), list(dump(state.freeze())))
+
+    @precondition(lambda self: self.frozen is not None)
+    @rule()
+    def a_frozen_state_is_unchanged(self) -> None:
+        assert self.frozen is not None
+        _, frozen, blocks = self.frozen
+        self.frozen = None
+        assert list(dump(frozen)) == blocks
 
     @precondition(lambda self: len(self.db.log) > 2)
     @rule(data=st.data())
@@ -166,11 +183,12 @@ def test_a_frozen_state_stays_what_it_was() -> None:
     for n in range(2500):
         db.create(f"i{n}", "m", 1)
     frozen = db.state.freeze()
-    before = list(dump(frozen))
+    before = list(dump(db.state.freeze()))
     assert [len(rows) for section, rows in before if section == "instances"] == [1000, 1000, 500]
     db.apply("i0", "next", idempotency_key="k")
     db.delete("i1")
     assert list(dump(frozen)) == before
+    assert list(dump(db.state.freeze())) != before
     (block,) = dump_instance(db.state.get_instance("i0"))
     assert State.load([block]).get_instance("i0") == db.state.get_instance("i0")
 

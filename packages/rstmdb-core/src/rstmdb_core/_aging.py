@@ -8,9 +8,10 @@ whether or not it has left.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Final, Generic, Protocol, TypeVar
+
+from ._queue import Queue
 
 SWEEP: Final = 64
 """Records that one entry lets go at most; more than the one that it can add."""
@@ -39,7 +40,7 @@ class Aging(Generic[R]):
 
     def __init__(self, records: Iterable[R] = ()) -> None:
         self.by_key: dict[str, R] = {}
-        self.queue: deque[R] = deque()
+        self.queue: Queue[R] = Queue()
         self.bytes = 0
         for record in records:
             self.add(record)

@@ -22,6 +22,7 @@ from ._entries import (
 from ._errors import InvalidRequest
 from ._idempotency import Remembered, remember_apply, remember_create, remember_delete
 from ._instance import Instance, Tombstone
+from ._instance_map import InstanceMap
 from ._journal import (
     Step,
     added_instance,
@@ -74,21 +75,23 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
         if target is None:
             target = state.groups[machine].state_index(sys.intern(to_state))
         by_state[old_state].discard(instance.state_offset, instance_id)
-        target.add(offset, instance_id)
+        target.add(offset, instance.id)  # that one string is kept already
         to_state = target.name
         entered = offset
-    state.instances[instance_id] = Instance(
-        instance.id,
-        machine,
-        instance.version,
-        to_state,
-        ctx,
-        entry.event_id,
-        offset,
-        instance.created_at,
-        now,
-        instance.created_offset,
-        entered,
+    state.instances.put(
+        Instance(
+            instance.id,
+            machine,
+            instance.version,
+            to_state,
+            ctx,
+            entry.event_id,
+            offset,
+            instance.created_at,
+            now,
+            instance.created_offset,
+            entered,
+        )
     )
     if entry.idempotency_key is not None:
         steps = _remember(state, remember_apply(entry, ctx, offset, now), steps)
@@ -207,7 +210,7 @@ def _flush_all(state: State, entry: FlushAll, offset: int) -> None:
         state.flushed,
     )
     state.flushed = (len(state.instances), sum(len(g.versions) for g in state.groups.values()))
-    state.instances = {}
+    state.instances = InstanceMap()
     state.tombstones = Aging()
     state.keys = Aging()
     state.groups = {}

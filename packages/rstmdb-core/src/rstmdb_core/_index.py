@@ -2,16 +2,17 @@
 
 Ids are ordered by a key, a log offset that rises from one addition to the next. They lie in chunks
 of some hundred; a chunk is a dict from id to key in the order of keys. So an addition and a removal
-cost a dictionary operation, a page costs its length plus a walk over chunk sizes, nothing ever
-copies more than a chunk, and dicts of strings and integers are nothing to the garbage collector.
-Only a rollback adds elsewhere than at the end; that sorts one chunk.
+cost a dictionary operation, a page costs its length plus a walk over chunk sizes, and nothing ever
+copies more than a chunk, nor does freezing, which shares them. Dicts of strings and integers are
+nothing to the garbage collector. Only a rollback adds elsewhere than at the end; that sorts one
+chunk.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 # 682 entries are what a dict of 1024 slots holds before it grows.
@@ -23,7 +24,7 @@ _MERGED: Final = 400
 class Index:
     """Ids of instances in the order of an offset; `name` is what they have in common."""
 
-    __slots__ = ("_chunks", "_newest", "_starts", "count", "name")
+    __slots__ = ("_chunks", "_newest", "_shared", "_starts", "count", "name")
 
     def __init__(self, name: str, items: Iterable[tuple[str, int]] = ()) -> None:
         """Hold the items, (id, key) in rising order of keys."""
@@ -33,6 +34,8 @@ class Index:
         self._starts: list[int] = []
         self._chunks: list[dict[str, int]] = []
         self._newest = 0
+        # Identities of chunks that a frozen copy reads, too.
+        self._shared: set[int] = set()
         rest = iter(items)
         while chunk := dict(islice(rest, _CAPACITY)):
             self._starts.append(next(iter(chunk.values())))
@@ -56,6 +59,8 @@ class Index:
             chunk = {}
             self._chunks.append(chunk)
             self._starts.append(key)
+        elif self._shared and id(chunk) in self._shared:
+            chunk = self._own(-1)
         chunk[instance_id] = key
         self._newest = key
         self.count += 1
@@ -65,6 +70,8 @@ class Index:
         starts = self._starts
         at = -1 if key >= starts[-1] else bisect_right(starts, key) - 1
         chunk = self._chunks[at]
+        if self._shared and id(chunk) in self._shared:
+            chunk = self._own(at)
         del chunk[instance_id]
         self.count -= 1
         # The last chunk stays however empty: it is about to be filled.
@@ -100,6 +107,17 @@ class Index:
             for instance_id, own in chunk.items():
                 if own > key:
                     yield own, instance_id
+
+    def freeze(self) -> Iterator[str]:
+        """Return the ids as they are now, in order, to be read once, from any thread."""
+        chunks = self._chunks.copy()
+        self._shared = set(map(id, chunks))
+        return chain.from_iterable(chunks)
+
+    def _own(self, at: int) -> dict[str, int]:
+        self._shared.discard(id(self._chunks[at]))
+        chunk = self._chunks[at] = self._chunks[at].copy()
+        return chunk
 
     def _insert(self, key: int, instance_id: str) -> None:
         at = max(bisect_right(self._starts, key) - 1, 0)

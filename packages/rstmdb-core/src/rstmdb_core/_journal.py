@@ -54,7 +54,7 @@ def undo(state: State, note: Undo) -> None:
 def replaced_instance(state: State, old: Instance) -> None:
     """Undo an event: put the former value back."""
     new = state.instances[old.id]
-    state.instances[old.id] = old
+    state.instances.put(old)
     if new.state_offset != old.state_offset:
         by_state = state.groups[old.machine].by_state
         by_state[new.state].discard(new.state_offset, new.id)

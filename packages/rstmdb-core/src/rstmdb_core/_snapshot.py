@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -23,6 +22,7 @@ from ._errors import InvalidRequest, MalformedSnapshot
 from ._idempotency import Remembered
 from ._index import Index
 from ._instance import Instance, Tombstone
+from ._instance_map import InstanceMap
 from ._machine import Machine, load_machine
 
 if TYPE_CHECKING:
@@ -35,18 +35,22 @@ Block = tuple[str, list[Any]]
 
 
 class Frozen(msgspec.Struct, frozen=True, gc=False):
-    """The state at `offset`, whatever happens to the live one from there on."""
+    """The state at `offset`, whatever happens to the live one from there on.
+
+    To be dumped once. A rollback to before `offset` makes it worthless.
+    """
 
     offset: int
     meta: list[Any]
     machines: list[Machine]
-    instances: dict[str, Instance]
-    tombstones: deque[Tombstone]
-    keys: deque[Remembered]
+    instances: InstanceMap
+    order: Iterator[str]
+    tombstones: Iterator[Tombstone]
+    keys: Iterator[Remembered]
 
 
 def freeze(state: State) -> Frozen:
-    """Return a copy of the state; takes milliseconds a million instances, values are shared."""
+    """Return a copy of the state; takes less than a millisecond, all is shared until written to."""
     limits = state.limits
     return Frozen(
         state.last_offset,
@@ -62,9 +66,10 @@ def freeze(state: State) -> Frozen:
             dict(state.touched),
         ],
         list(state.machines.values()),
-        state.instances.copy(),
-        state.tombstones.queue.copy(),
-        state.keys.queue.copy(),
+        state.instances.freeze(),
+        state.everything.freeze(),
+        state.tombstones.queue.freeze(),
+        state.keys.queue.freeze(),
     )
 
 
@@ -73,7 +78,7 @@ def dump(frozen: Frozen) -> Iterator[Block]:
     yield "meta", frozen.meta
     machines = sorted(frozen.machines, key=attrgetter("offset"))
     yield from _blocks("machines", machines, lambda m: (m.name, m.version, m.definition, m.offset))
-    yield from _blocks("instances", frozen.instances.values(), _instance_row)
+    yield from _blocks("instances", map(frozen.instances.__getitem__, frozen.order), _instance_row)
     yield from _blocks("tombstones", frozen.tombstones, msgspec.structs.astuple)
     yield from _blocks("keys", frozen.keys, msgspec.structs.astuple)
 
@@ -123,12 +128,7 @@ def digest(state: State) -> str:
     """Return a SHA-256 in hex over all that a replay must rebuild: equal states, equal digests."""
     sha = hashlib.sha256()
     encode = msgspec.msgpack.Encoder(order="deterministic").encode
-    frozen = freeze(state)
-    for section, rows in dump(
-        msgspec.structs.replace(
-            frozen, instances={key: frozen.instances[key] for key in sorted(frozen.instances)}
-        )
-    ):
+    for section, rows in dump(freeze(state)):
         sha.update(encode([section, rows]))
     return sha.hexdigest()
 
@@ -204,7 +204,7 @@ def _read_meta(state: State, meta: Sequence[Any]) -> None:
 def _place_all(state: State, instances: list[Instance]) -> None:
     """Build dict and indexes from the bottom: in order, so that nothing is inserted."""
     instances.sort(key=attrgetter("created_offset"))
-    state.instances = {instance.id: instance for instance in instances}
+    state.instances = InstanceMap(instances)
     if len(state.instances) != len(instances):
         raise MalformedSnapshot("an instance is there twice")
     state.everything = Index("", ((i.id, i.created_offset) for i in instances))

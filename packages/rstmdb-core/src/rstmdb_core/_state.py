@@ -17,6 +17,7 @@ from ._evolve import EVOLVE, evolve_apply
 from ._idempotency import Remembered
 from ._index import Index
 from ._instance import Instance, Tombstone
+from ._instance_map import InstanceMap
 from ._journal import Undo, undo
 from ._lookup import (
     allowed_events,
@@ -65,7 +66,7 @@ class State:
     """
 
     def __init__(self, *, journal: bool = False) -> None:
-        self.instances: dict[str, Instance] = {}
+        self.instances = InstanceMap()
         self.tombstones: Aging[Tombstone] = Aging()
         self.keys: Aging[Remembered] = Aging()
         self.groups: dict[str, Group] = {}
@@ -127,7 +128,7 @@ class State:
         return state
 
     def freeze(self) -> Frozen:
-        """Return a copy of the state, for `dump`, in milliseconds a million instances."""
+        """Return a copy of the state, for one `dump`, in less than a millisecond."""
         return freeze(self)
 
     def digest(self) -> str:
@@ -175,7 +176,7 @@ class State:
     def place(self, instance: Instance) -> None:
         """Put an instance into the dict and the indexes."""
         group = self.groups[instance.machine]
-        self.instances[instance.id] = instance
+        self.instances.put(instance)
         self.everything.add(instance.created_offset, instance.id)
         group.instances.add(instance.created_offset, instance.id)
         group.state_index(instance.state).add(instance.state_offset, instance.id)
@@ -183,7 +184,7 @@ class State:
     def displace(self, instance: Instance) -> None:
         """Take an instance out of the dict and the indexes."""
         group = self.groups[instance.machine]
-        del self.instances[instance.id]
+        self.instances.remove(instance.id)
         self.everything.discard(instance.created_offset, instance.id)
         group.instances.discard(instance.created_offset, instance.id)
         group.by_state[instance.state].discard(instance.state_offset, instance.id)
