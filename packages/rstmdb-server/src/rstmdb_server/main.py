@@ -82,21 +82,21 @@ def _run(config: Config) -> int:
     try:
         return anyio.run(serve, config, backend="asyncio", backend_options=options)
     except Exception as error:
-        cause = _single(error)
+        cause = _expected(error)
+        if cause is None:
+            logger.critical("the server failed: %s", error, exc_info=error)
+            _fail(str(error), EXIT_FAILED)
+        logger.debug("the server failed: %s", cause, exc_info=error)
         if isinstance(cause, ConfigError):
             _fail(str(cause), EXIT_CONFIG)
-        if isinstance(cause, OSError):
-            _fail(_explain(cause, config), EXIT_FAILED)
-        if not isinstance(cause, StorageError):
-            logger.critical("the server failed: %s", cause, exc_info=error)
-        _fail(str(cause), EXIT_FAILED)
+        _fail(_explain(cause, config) if isinstance(cause, OSError) else str(cause), EXIT_FAILED)
 
 
-def _single(error: Exception) -> Exception:
-    """What a group of one exception is about."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+def _expected(error: Exception) -> ConfigError | StorageError | OSError | None:
+    """The first failure, also inside a group, that needs no traceback to be understood."""
+    if isinstance(error, ExceptionGroup):
+        return next((found for one in error.exceptions if (found := _expected(one))), None)
+    return error if isinstance(error, ConfigError | StorageError | OSError) else None
 
 
 def _explain(error: OSError, config: Config) -> str:
@@ -107,11 +107,11 @@ def _explain(error: OSError, config: Config) -> str:
     unresolved = isinstance(error, socket.gaierror)
     if not unresolved and error.errno not in _LISTEN_ERRNOS:
         return str(error)
-    if error.errno == errno.EACCES and error.filename is not None:
-        return str(error)
     key, address = "network.bind_addr", config.network.bind_addr
     if error.filename == config.metrics.bind_addr:
         key, address = "metrics.bind_addr", config.metrics.bind_addr
+    elif error.filename is not None:
+        return str(error)
     reason = error.strerror if unresolved or error.errno is None else os.strerror(error.errno)
     help_text = {
         errno.EADDRINUSE: "stop the process that listens there, or choose another port",

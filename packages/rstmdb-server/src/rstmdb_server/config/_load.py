@@ -70,7 +70,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, Located]]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     root = parse_yaml(text, str(path))
-    for section, content in _entries(root, str(path), "the file"):
+    for section, content in _entries(root, f"{path}:{root.line}", "the file"):
         where = f"{path}:{content.line}"
         if section not in _SECTIONS:
             raise ConfigError(f"{where}: unknown key {section!r}{_nearest_key(section)}")
@@ -157,7 +157,7 @@ def _known(key: str, where: str) -> Setting:
 def _nearest_key(key: str) -> str:
     """A hint to the nearest key, be it misspelt or in the wrong section."""
     section, _, name = key.partition(".")
-    by_name = {known.partition(".")[2]: known for known in SETTINGS}
+    by_name = {known.partition(".")[2]: known for known in reversed(SETTINGS)}
     if not name:
         candidates = [*_SECTIONS, *by_name]
         close = difflib.get_close_matches(section, candidates, 1)

@@ -47,17 +47,16 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str, file: str) -> Located:
     """Parse one document; an empty one gives None. Raises ConfigError naming `file` and line."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(f"{file}:{line}: no valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: no valid YAML: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{file}:{line}: no valid YAML: {error.reason}") from error
     return Located(None, 1) if node is None else _convert(node, file, 0)
 
 
