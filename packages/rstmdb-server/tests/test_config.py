@@ -207,6 +207,7 @@ def test_a_wire_mode_is_accepted_with_a_warning(tmp_path: Path) -> None:
         ("rstmdb=debug", "debug"),
         ("warn,rstmdb_server=TRACE,hyper=info", "trace"),
         ("hyper=error,warn", "warn"),
+        ("loud,rstmdb=louder,error", "error"),
     ],
 )
 def test_rust_log_gives_a_level(rust_log: str, meaning: str) -> None:

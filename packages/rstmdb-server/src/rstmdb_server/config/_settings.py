@@ -111,11 +111,6 @@ class MetricsConfig(Struct, frozen=True, kw_only=True):
     enabled: bool = False
     bind_addr: str = "127.0.0.1:9090"
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of `bind_addr`."""
-        return split_address(self.bind_addr)
-
 
 class LoggingConfig(Struct, frozen=True, kw_only=True):
     """The log on standard error; `auto` is pretty on a terminal and JSON elsewhere."""
