@@ -311,5 +311,8 @@ def test_an_instance_of_an_unregistered_machine_lists_and_waits_for_it(db: Memor
 def test_values_that_only_python_has_are_refused_or_read_back(db: MemoryEngine) -> None:
     refusal(InvalidRequest, db.apply, "d", "open", {"x": object()})
     refusal(InvalidRequest, db.create, "x", "door", 1, {"x": object()})
-    db.apply("d", "open", {5: "five", "nan": float("nan"), "t": (1, 2)})
+    odd = {5: "five", "nan": float("nan"), "t": (1, 2)}
+    db.apply("d", "open", odd, idempotency_key="k")
+    assert not db.apply("d", "open", odd, idempotency_key="k").applied
     assert db.replayed().digest() == db.state.digest()
+    refusal(InvalidRequest, db.put_machine, "m", 1, {5: 1})

@@ -58,6 +58,15 @@ def test_additions_to_a_queue_can_be_taken_back_over_a_chunk() -> None:
     assert list(queue) == [999, 7]
 
 
+def test_the_only_item_can_be_taken_out_put_back_and_taken_back() -> None:
+    queue: Queue[int] = Queue()
+    queue.append(1)
+    queue.appendleft(queue.popleft())
+    assert queue.pop() == 1
+    assert not queue
+    assert list(queue.freeze()) == []
+
+
 def instance(name: str, version: int) -> Instance:
     return Instance(name, "m", version, "a", b"{}", None, 1, 1, 1, 1, 1)
 

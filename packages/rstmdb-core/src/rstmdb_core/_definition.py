@@ -169,7 +169,7 @@ class _Reader:
             return
         for key in source:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise InvalidRequest(f"{place} has the unknown key {shown(key)}; {hint}")
 

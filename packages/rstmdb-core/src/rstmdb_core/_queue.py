@@ -23,8 +23,8 @@ class Queue(Generic[T]):
     __slots__ = ("_chunks", "_count", "_head")
 
     def __init__(self) -> None:
-        # The first `_head` places of the first chunk are behind us; never empty.
-        self._chunks: deque[list[T]] = deque([[]])
+        # No chunk is empty; the first `_head` places of the first one are behind us.
+        self._chunks: deque[list[T]] = deque()
         self._head = 0
         self._count = 0
 
@@ -40,11 +40,11 @@ class Queue(Generic[T]):
 
     def append(self, item: T) -> None:
         """Add the newest."""
-        chunk = self._chunks[-1]
-        if len(chunk) >= _CAPACITY:
-            chunk = []
-            self._chunks.append(chunk)
-        chunk.append(item)
+        chunks = self._chunks
+        if chunks and len(chunks[-1]) < _CAPACITY:
+            chunks[-1].append(item)
+        else:
+            chunks.append([item])
         self._count += 1
 
     def pop(self) -> T:
@@ -52,7 +52,7 @@ class Queue(Generic[T]):
         chunk = self._chunks[-1]
         item = chunk.pop()
         self._count -= 1
-        if not chunk and len(self._chunks) > 1:
+        if not chunk:
             self._chunks.pop()
         return item
 
@@ -65,8 +65,6 @@ class Queue(Generic[T]):
         if self._head == len(chunk):
             self._head = 0
             self._chunks.popleft()
-            if not self._chunks:
-                self._chunks.append([])
         return item
 
     def appendleft(self, item: T) -> None:
@@ -82,5 +80,7 @@ class Queue(Generic[T]):
 
         Valid as long as nothing older than now is undone.
         """
-        chunks = [*list(self._chunks)[:-1], self._chunks[-1].copy()]
+        chunks = list(self._chunks)
+        if chunks:
+            chunks[-1] = chunks[-1].copy()
         return islice(chain.from_iterable(chunks), self._head, self._head + self._count)

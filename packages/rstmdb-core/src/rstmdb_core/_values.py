@@ -22,6 +22,7 @@ _MAX_INT: Final = 2**64 - 1
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 _encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -122,7 +123,11 @@ def encode_context(value: dict[str, object], what: str) -> bytes:
 
 def canonical_json(value: object) -> bytes:
     """Return the value as JSON in UTF-8 with sorted keys and no spaces."""
-    return _encode_sorted(value)
+    try:
+        return _encode_sorted(value)
+    except TypeError:
+        # A Python dict with keys that are no strings: what it is as JSON has only strings.
+        return _encode_sorted(_decode_json(_encode_json(value)))
 
 
 def find_unstorable(value: object) -> tuple[str, object] | None:
