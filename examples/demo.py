@@ -72,6 +72,7 @@ class Writer(threading.Thread):
         """Offset of each number that the server has acknowledged."""
 
     def run(self) -> None:
+        """Write until told to stop."""
         with SyncClient.from_url(self.url) as db:
             db.create_instance("counter", 1, instance_id=self.name)
             number = 0
@@ -91,6 +92,7 @@ class Watcher(threading.Thread):
         self.seen: list[int] = []
 
     def run(self) -> None:
+        """Watch for as long as the process lives."""
         with SyncClient.from_url(self.url) as db:
             for event in db.watch_all(machines=["counter"], from_offset=0):
                 self.seen.append(event.wal_offset)
@@ -166,7 +168,8 @@ def compare(url: str, writers: list[Writer], watcher: Watcher) -> list[str]:
 def main() -> int:
     """Tell the story; the exit code."""
     with tempfile.TemporaryDirectory(prefix="rstmdb-demo-") as folder:
-        server = ServerProcess(Path(folder))
+        # No compaction but the one below, so that the whole log is there to compare with.
+        server = ServerProcess(Path(folder), {"RSTMDB_COMPACT_ENABLED": "false"})
         with server:
             url = f"rstmdb://{server.address}"
             say(f"rstmdb-server listens on {server.address}, every write synced.")

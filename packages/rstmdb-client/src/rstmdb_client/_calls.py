@@ -1,0 +1,168 @@
+"""One description of every operation, for the async and the blocking client alike.
+
+A call is an operation, its params, the type of its result, and whether it may be sent again
+when nobody knows what became of it: reads always, PUT_MACHINE because a repeat changes
+nothing, other writes when they carry an idempotency key.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+import rstmdb_protocol as rcp
+
+__all__ = ["Call", "Calls", "Raw"]
+
+T = TypeVar("T")
+
+Raw = dict[str, Any]
+"""A result as the protocol has it."""
+
+_REPEATABLE_WRITES = frozenset({"PUT_MACHINE"})
+
+
+class Call(NamedTuple, Generic[T]):
+    """A request to be made."""
+
+    op: str
+    params: rcp.Message | Raw
+    result: type[T]
+    repeatable: bool
+
+
+class Calls:
+    """Builds calls; with `auto_keys` every keyed write without a key gets one of its own."""
+
+    def __init__(self, *, auto_keys: bool = True) -> None:
+        self._auto_keys = auto_keys
+
+    def _key(self, key: str | None) -> str | None:
+        return str(uuid.uuid4()) if key is None and self._auto_keys else key
+
+    def raw(self, op: str, params: Raw) -> Call[Raw]:
+        """Any operation, its result as it is on the wire."""
+        operation = rcp.OPERATIONS.get(op)
+        repeatable = operation is not None and (
+            not operation.mutates or op in _REPEATABLE_WRITES or "idempotency_key" in params
+        )
+        if operation is not None and operation.keyed and self._auto_keys and not repeatable:
+            params = {**params, "idempotency_key": str(uuid.uuid4())}
+            repeatable = True
+        return Call(op, params, Raw, repeatable)
+
+    def ping(self) -> Call[rcp.PingResult]:
+        """PING."""
+        return Call("PING", rcp.NoParams(), rcp.PingResult, True)
+
+    def info(self) -> Call[rcp.InfoResult]:
+        """INFO."""
+        return Call("INFO", rcp.NoParams(), rcp.InfoResult, True)
+
+    def put_machine(
+        self, machine: str, version: int, definition: Any, checksum: str | None
+    ) -> Call[rcp.PutMachineResult]:
+        """PUT_MACHINE."""
+        params = rcp.PutMachineParams(machine, version, definition, checksum)
+        return Call("PUT_MACHINE", params, rcp.PutMachineResult, True)
+
+    def get_machine(self, machine: str, version: int | None) -> Call[rcp.GetMachineResult]:
+        """GET_MACHINE."""
+        params = rcp.GetMachineParams(machine, version)
+        return Call("GET_MACHINE", params, rcp.GetMachineResult, True)
+
+    def list_machines(self, limit: int | None, offset: int | None) -> Call[rcp.ListMachinesResult]:
+        """LIST_MACHINES."""
+        params = rcp.ListMachinesParams(limit, offset)
+        return Call("LIST_MACHINES", params, rcp.ListMachinesResult, True)
+
+    def create_instance(
+        self,
+        machine: str,
+        version: int,
+        instance_id: str | None,
+        initial_ctx: Raw | None,
+        idempotency_key: str | None,
+    ) -> Call[rcp.CreateInstanceResult]:
+        """CREATE_INSTANCE."""
+        key = self._key(idempotency_key)
+        params = rcp.CreateInstanceParams(machine, version, instance_id, initial_ctx, key)
+        return Call("CREATE_INSTANCE", params, rcp.CreateInstanceResult, key is not None)
+
+    def get_instance(self, instance_id: str) -> Call[rcp.GetInstanceResult]:
+        """GET_INSTANCE."""
+        params = rcp.GetInstanceParams(instance_id)
+        return Call("GET_INSTANCE", params, rcp.GetInstanceResult, True)
+
+    def list_instances(
+        self,
+        machine: str | None,
+        state: str | None,
+        limit: int | None,
+        offset: int | None,
+        after: str | None,
+    ) -> Call[rcp.ListInstancesResult]:
+        """LIST_INSTANCES."""
+        params = rcp.ListInstancesParams(machine, state, limit, offset, after)
+        return Call("LIST_INSTANCES", params, rcp.ListInstancesResult, True)
+
+    def delete_instance(
+        self, instance_id: str, idempotency_key: str | None
+    ) -> Call[rcp.DeleteInstanceResult]:
+        """DELETE_INSTANCE."""
+        key = self._key(idempotency_key)
+        params = rcp.DeleteInstanceParams(instance_id, key)
+        return Call("DELETE_INSTANCE", params, rcp.DeleteInstanceResult, key is not None)
+
+    def apply_event(
+        self,
+        instance_id: str,
+        event: str,
+        payload: Raw | None,
+        expected_state: str | None,
+        expected_wal_offset: int | None,
+        event_id: str | None,
+        idempotency_key: str | None,
+    ) -> Call[rcp.ApplyEventResult]:
+        """APPLY_EVENT."""
+        key = self._key(idempotency_key)
+        params = rcp.ApplyEventParams(
+            instance_id, event, payload, expected_state, expected_wal_offset, event_id, key
+        )
+        return Call("APPLY_EVENT", params, rcp.ApplyEventResult, key is not None)
+
+    def batch(self, ops: Sequence[Call[Any]], mode: str) -> Call[rcp.BatchResult]:
+        """BATCH; repeatable when each of its operations is."""
+        encoded = [rcp.BatchOp(op.op, msgspec.Raw(rcp.encode_json(op.params))) for op in ops]
+        repeatable = all(op.repeatable for op in ops)
+        return Call("BATCH", rcp.BatchParams(encoded, mode), rcp.BatchResult, repeatable)
+
+    def wal_read(self, from_offset: int, limit: int | None) -> Call[rcp.WalReadResult]:
+        """WAL_READ."""
+        params = rcp.WalReadParams(from_offset, limit)
+        return Call("WAL_READ", params, rcp.WalReadResult, True)
+
+    def wal_stats(self) -> Call[rcp.WalStatsResult]:
+        """WAL_STATS."""
+        return Call("WAL_STATS", rcp.NoParams(), rcp.WalStatsResult, True)
+
+    def snapshot_instance(self, instance_id: str) -> Call[rcp.SnapshotInstanceResult]:
+        """SNAPSHOT_INSTANCE."""
+        params = rcp.SnapshotInstanceParams(instance_id)
+        return Call("SNAPSHOT_INSTANCE", params, rcp.SnapshotInstanceResult, True)
+
+    def compact(self, force_snapshot: bool) -> Call[rcp.CompactResult]:
+        """COMPACT."""
+        params = rcp.CompactParams(force_snapshot or None)
+        return Call("COMPACT", params, rcp.CompactResult, True)
+
+    def backup(self, name: str | None) -> Call[rcp.BackupResult]:
+        """BACKUP."""
+        return Call("BACKUP", rcp.BackupParams(name), rcp.BackupResult, False)
+
+    def flush_all(self) -> Call[rcp.FlushAllResult]:
+        """FLUSH_ALL; a repeat could remove what was written in between."""
+        return Call("FLUSH_ALL", rcp.NoParams(), rcp.FlushAllResult, False)

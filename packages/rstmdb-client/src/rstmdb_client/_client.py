@@ -1,0 +1,303 @@
+"""The async client, on anyio: asyncio and trio."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+
+import rstmdb_protocol as rcp
+
+from ._async_watch import AsyncWatch
+from ._batch import BatchBuilder
+from ._calls import Call, Calls, Raw
+from ._errors import ConnectFailed, ConnectionLost, OutcomeUnknown, server_error
+from ._link import Link
+from ._retry import backoff_secs
+from ._url import Target
+from ._watch import WatchRequest
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """An async client: one connection, any number of calls at once.
+
+    Used as an async context manager, which owns its tasks. A broken connection is opened
+    again; calls that may be sent twice are, for up to `retry_timeout` seconds (see Call).
+    """
+
+    def __init__(
+        self,
+        target: Target | None = None,
+        *,
+        auto_keys: bool = True,
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._target = target or Target()
+        self._calls = Calls(auto_keys=auto_keys)
+        self._rng = rng or random.Random()
+        self._sleep = sleep
+        self._stack = AsyncExitStack()
+        self._opening = anyio.Lock()
+        self._link: Link | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    @classmethod
+    def from_url(cls, url: str, *, auto_keys: bool = True, **options: Any) -> Client:
+        """A client for a URL; `options` are the URL's own (see Target). Raises ValueError."""
+        return cls(Target.parse(url, **options), auto_keys=auto_keys)
+
+    async def __aenter__(self) -> Client:
+        """Connect, without trying again. Raises ConnectFailed, AuthFailedError."""
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        try:
+            self._link = await Link.open(self._target, self._tasks)
+        except BaseException as error:
+            self._tasks.cancel_scope.cancel()
+            await self._stack.__aexit__(None, None, None)
+            raise error from None
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection and end its tasks."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.cancel_scope.cancel()
+        await self._stack.__aexit__(None, None, None)
+
+    async def _connected(self) -> Link:
+        """The connection; a new one where the old one broke."""
+        link = self._link
+        if link is not None and link.lost is None:
+            return link
+        async with self._opening:
+            link = self._link
+            if link is not None and link.lost is None:
+                return link
+            if self._tasks is None:
+                raise RuntimeError("use the client in `async with`")
+            self._link = await Link.open(self._target, self._tasks)
+            return self._link
+
+    async def _run(self, call: Call[T]) -> T:
+        answer = await self._answer(call)
+        return msgspec.json.decode(answer.result, type=call.result)
+
+    async def _answer(self, call: Call[Any]) -> rcp.ResponseMessage:
+        """Ask, and ask again where that is safe and there is time."""
+        give_up = time.monotonic() + self._target.retry_timeout
+        pauses = backoff_secs(self._rng)
+        while True:
+            problem: Exception
+            try:
+                answer = await self._ask_once(call)
+                if answer.error is None:
+                    return answer
+                problem = server_error(answer.error)
+                if not (answer.error.retryable and call.repeatable):
+                    raise problem
+            except OutcomeUnknown:
+                raise
+            except (ConnectFailed, ConnectionLost) as error:
+                problem = error
+            if time.monotonic() >= give_up:
+                raise problem
+            await self._sleep(next(pauses))
+
+    async def _ask_once(self, call: Call[Any]) -> rcp.ResponseMessage:
+        link = await self._connected()
+        try:
+            return await link.ask(call.op, call.params, self._target.request_timeout)
+        except ConnectionLost as error:
+            if call.repeatable:
+                raise
+            raise OutcomeUnknown(
+                f"{call.op}: {error}; it may have been done or not, and without an "
+                "idempotency key it is not sent again"
+            ) from error
+
+    # -- operations: see docs/reference/wire-protocol ------------------------------------------
+
+    async def call(self, op: str, params: Raw | None = None) -> Raw:
+        """Any operation by name; the result exactly as the protocol has it."""
+        return await self._run(self._calls.raw(op, params or {}))
+
+    async def ping(self) -> rcp.PingResult:
+        """Whether the server is alive."""
+        return await self._run(self._calls.ping())
+
+    async def info(self) -> rcp.InfoResult:
+        """Facts about the server."""
+        return await self._run(self._calls.info())
+
+    async def put_machine(
+        self, machine: str, version: int, definition: Any, checksum: str | None = None
+    ) -> rcp.PutMachineResult:
+        """Register a definition; the same again is no error."""
+        return await self._run(self._calls.put_machine(machine, version, definition, checksum))
+
+    async def get_machine(self, machine: str, version: int | None = None) -> rcp.GetMachineResult:
+        """One version of a machine, the newest when none is named."""
+        return await self._run(self._calls.get_machine(machine, version))
+
+    async def list_machines(
+        self, limit: int | None = None, offset: int | None = None
+    ) -> rcp.ListMachinesResult:
+        """Machines and their versions, sorted by name."""
+        return await self._run(self._calls.list_machines(limit, offset))
+
+    async def create_instance(
+        self,
+        machine: str,
+        version: int,
+        *,
+        instance_id: str | None = None,
+        initial_ctx: Raw | None = None,
+        idempotency_key: str | None = None,
+    ) -> rcp.CreateInstanceResult:
+        """Create an instance in its machine's initial state."""
+        return await self._run(
+            self._calls.create_instance(machine, version, instance_id, initial_ctx, idempotency_key)
+        )
+
+    async def get_instance(self, instance_id: str) -> rcp.GetInstanceResult:
+        """An instance as it is."""
+        return await self._run(self._calls.get_instance(instance_id))
+
+    async def list_instances(
+        self,
+        *,
+        machine: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: str | None = None,
+    ) -> rcp.ListInstancesResult:
+        """A page of instances."""
+        return await self._run(self._calls.list_instances(machine, state, limit, offset, after))
+
+    async def instances(
+        self, *, machine: str | None = None, state: str | None = None, page: int = 1000
+    ) -> AsyncIterator[rcp.InstanceSummary]:
+        """All instances that match, read page by page."""
+        after = None
+        while True:
+            found = await self.list_instances(machine=machine, state=state, limit=page, after=after)
+            for one in found.instances:
+                yield one
+            if not found.has_more:
+                return
+            after = found.instances[-1].id
+
+    async def delete_instance(
+        self, instance_id: str, *, idempotency_key: str | None = None
+    ) -> rcp.DeleteInstanceResult:
+        """Delete an instance."""
+        return await self._run(self._calls.delete_instance(instance_id, idempotency_key))
+
+    async def apply_event(
+        self,
+        instance_id: str,
+        event: str,
+        payload: Raw | None = None,
+        *,
+        expected_state: str | None = None,
+        expected_wal_offset: int | None = None,
+        event_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> rcp.ApplyEventResult:
+        """Apply an event."""
+        return await self._run(
+            self._calls.apply_event(
+                instance_id,
+                event,
+                payload,
+                expected_state,
+                expected_wal_offset,
+                event_id,
+                idempotency_key,
+            )
+        )
+
+    @asynccontextmanager
+    async def batch(self, *, atomic: bool = False) -> AsyncIterator[BatchBuilder]:
+        """Collect operations in a block and run them as one when it ends."""
+        builder = BatchBuilder(self._calls, atomic=atomic)
+        yield builder
+        call = builder.call()
+        if call is not None:
+            builder.take(await self._run(call))
+
+    async def wal_read(self, from_offset: int = 0, limit: int | None = None) -> rcp.WalReadResult:
+        """A page of the log."""
+        return await self._run(self._calls.wal_read(from_offset, limit))
+
+    async def wal_records(self, from_offset: int = 0) -> AsyncIterator[rcp.WalRecord]:
+        """All records from an offset up to the head as it is when that is reached."""
+        while page := await self.wal_read(from_offset, 1000):
+            if not page.records:
+                return
+            for record in page.records:
+                yield record
+            from_offset = page.next_offset
+
+    async def wal_stats(self) -> rcp.WalStatsResult:
+        """Size and position of the log."""
+        return await self._run(self._calls.wal_stats())
+
+    async def snapshot_instance(self, instance_id: str) -> rcp.SnapshotInstanceResult:
+        """Write one instance out as a snapshot."""
+        return await self._run(self._calls.snapshot_instance(instance_id))
+
+    async def compact(self, *, force_snapshot: bool = False) -> rcp.CompactResult:
+        """Take a snapshot and delete the log segments before it."""
+        return await self._run(self._calls.compact(force_snapshot))
+
+    async def backup(self, name: str | None = None) -> rcp.BackupResult:
+        """Make a verified copy in the server's backup directory."""
+        return await self._run(self._calls.backup(name))
+
+    async def flush_all(self) -> rcp.FlushAllResult:
+        """Empty the database, where the server allows it."""
+        return await self._run(self._calls.flush_all())
+
+    def watch_instance(
+        self, instance_id: str, *, include_ctx: bool = True, from_offset: int | None = None
+    ) -> AsyncWatch:
+        """Watch one instance, on a connection of its own."""
+        request = WatchRequest.instance(instance_id, include_ctx, from_offset)
+        return AsyncWatch(self._target, request, self._rng, self._sleep)
+
+    def watch_all(
+        self,
+        *,
+        machines: Sequence[str] | None = None,
+        from_states: Sequence[str] | None = None,
+        to_states: Sequence[str] | None = None,
+        events: Sequence[str] | None = None,
+        include_ctx: bool = True,
+        from_offset: int | None = None,
+    ) -> AsyncWatch:
+        """Watch all instances that pass the filters, on a connection of its own."""
+        request = WatchRequest.all(
+            machines, from_states, to_states, events, include_ctx, from_offset
+        )
+        return AsyncWatch(self._target, request, self._rng, self._sleep)
