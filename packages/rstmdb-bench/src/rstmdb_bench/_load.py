@@ -20,7 +20,10 @@ from ._histogram import Histogram
 
 __all__ = ["LoadResult", "LoadSettings", "run_load"]
 
-RECEIVE_BYTES: Final = 256 * 1024
+RECEIVE_BYTES: Final = 4096
+MAX_RECEIVE_BYTES: Final = 256 * 1024
+"""A receive takes 4 KiB for each request in flight: asking for much more than arrives costs
+the allocator more than the request costs the server."""
 DRAIN_SECONDS: Final = 10
 """How long the last answers are waited for."""
 STAGGER: Final = 1 << 40
@@ -101,6 +104,7 @@ class _Loop:
         self._source = source
         self._settings = settings
         self._poll = select.epoll()
+        self._receive_bytes = min(RECEIVE_BYTES * settings.in_flight, MAX_RECEIVE_BYTES)
         self._open = 0
         self._sending = True
         self._result = LoadResult()
@@ -139,7 +143,7 @@ class _Loop:
 
     def _receive(self, connection: _Connection) -> None:
         try:
-            data = connection.socket.recv(RECEIVE_BYTES)
+            data = connection.socket.recv(self._receive_bytes)
         except OSError as error:
             raise BenchError(f"the connection was lost during the run: {error}") from None
         if not data:
@@ -184,6 +188,8 @@ class _Loop:
         data = connection.unsent + data if waiting else data
         try:
             sent = connection.socket.send(data)
+            if sent == len(data) and not waiting:
+                return
         except BlockingIOError:
             sent = 0
         except OSError as error:
