@@ -23,7 +23,7 @@ GAUGES = Gauges(
     wal_reads=9,
     wal_fsyncs=10,
     skipped_records=11,
-    watcher_lag_records=12,
+    watcher_lag_bytes=12,
 )
 
 
@@ -89,7 +89,7 @@ def test_every_value_comes_out_under_the_name_that_dashboards_use() -> None:
         ("rstmdb_wal_reads_total", ""): 9,
         ("rstmdb_wal_fsyncs_total", ""): 10,
         ("rstmdb_skipped_records", ""): 11,
-        ("rstmdb_watcher_lag_records", ""): 12,
+        ("rstmdb_watcher_lag_bytes", ""): 12,
     }
     assert {key: values[key] for key in expected} == expected
 

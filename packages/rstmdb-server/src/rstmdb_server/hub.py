@@ -13,7 +13,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from rstmdb_core import Rejection
 from rstmdb_protocol import Request, encode_ok
-from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFailed
+from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFailed, split_offset
 
 from .auth import TokenSet
 from .commands import closed_tables, open_tables
@@ -222,8 +222,17 @@ class Hub:
             wal_writes=stats.writes,
             wal_reads=stats.reads,
             wal_fsyncs=stats.fsyncs,
+            watcher_lag_bytes=self._watcher_lag_bytes(),
             skipped_records=self.store.recovered.report.skipped_records,
         )
+
+    def _watcher_lag_bytes(self) -> int:
+        oldest = self.subscriptions.oldest_position()
+        if oldest is None:
+            return 0
+        segment_id, position = split_offset(oldest)
+        behind = sum(size for number, _, size in self.store.log.segments() if number >= segment_id)
+        return max(0, behind - position)
 
     def readiness(self) -> tuple[bool, str]:
         """Whether the server takes writes, and why not."""

@@ -34,6 +34,7 @@ from .config import Config, ConfigError, reload_config
 from .hub import Hub, Job
 from .logs import set_level
 from .metrics import Metrics
+from .session import Session
 from .tls import make_ssl_context, reload_ssl_context
 from .transport.callback import CallbackTransport
 
@@ -128,7 +129,7 @@ async def serve(config: Config) -> int:
         tokens,
     )
     try:
-        async with anyio.create_task_group() as tasks, send, receive:
+        async with send, receive, anyio.create_task_group() as tasks:
             tasks.start_soon(_run_jobs, receive)
             server = Server(hub, tasks, ssl_context)
             await server.run()
@@ -243,9 +244,10 @@ class Server:
         """SIGHUP: tokens, certificates and the log level."""
         try:
             config = reload_config(self._hub.config)
-            self._hub.tokens.reload(config.auth)
+            tokens = TokenSet(config.auth)
             if self._ssl_context is not None:
                 reload_ssl_context(self._ssl_context, config.tls)
+            self._hub.tokens = tokens  # last, so that all is taken up or nothing
             set_level(config.logging)
         except (OSError, ConfigError) as error:
             logger.error("not reloaded, going on as before: %s", error)
@@ -263,23 +265,54 @@ class Server:
                 self._hub.commit_soon()
 
     async def _sweep(self) -> None:
-        """Once a second: deadlines and idle connections."""
+        """Once a second: deadlines, idle connections, and how late this very timer was."""
         hub = self._hub
-        limits = hub.config.limits
-        idle = hub.config.network.idle_timeout_secs
         while True:
+            expected = hub.monotonic() + SWEEP_SECS
             await anyio.sleep(SWEEP_SECS)
             now = hub.now = hub.monotonic()
+            hub.metrics.event_loop_lag.observe(max(0.0, now - expected))
             for session in list(hub.sessions):
-                quiet = now - session.last_active
-                if session.stalled_since is not None:
-                    if now - session.stalled_since > limits.write_timeout_secs:
-                        session.transport.abort()
-                elif not session.greeted and now - session.opened > limits.handshake_timeout_secs:
-                    session.transport.abort()
-                elif quiet > idle and not session.subscriptions and not session.has_pending:
-                    session.close()
-                    session.flush()
+                self._enforce_deadlines(session, now)
+            self._enforce_buffers()
+
+    def _enforce_deadlines(self, session: Session, now: float) -> None:
+        limits = self._hub.config.limits
+        idle_secs = self._hub.config.network.idle_timeout_secs
+        if session.stalled_since is not None:
+            if now - session.stalled_since > limits.write_timeout_secs:
+                logger.info("closing %s: it takes no bytes", session.transport.peer)
+                session.transport.abort()
+        elif not session.greeted and now - session.opened > limits.handshake_timeout_secs:
+            logger.info("closing %s: no whole request in time", session.transport.peer)
+            session.transport.abort()
+        elif (
+            now - session.last_active > idle_secs
+            and not session.subscriptions
+            and not session.has_pending
+        ):
+            session.close()
+            session.flush()
+
+    def _enforce_buffers(self) -> None:
+        """Close the connections that hold most until all together are within the limit."""
+        hub = self._hub
+        held = [(session.buffered_bytes(), session) for session in hub.sessions]
+        total = sum(size for size, _ in held)
+        limit = hub.config.limits.max_buffered_bytes
+        if total <= limit:
+            return
+        for size, session in sorted(held, key=lambda pair: -pair[0]):
+            if total <= limit:
+                return
+            logger.warning(
+                "closing %s: %d bytes wait for it, and all connections together are over "
+                "limits.max_buffered_bytes",
+                session.transport.peer,
+                size,
+            )
+            session.transport.abort()
+            total -= size
 
     async def _serve_http(self) -> None:
         from .http import make_app, serve_http  # costs 100 ms that only metrics need

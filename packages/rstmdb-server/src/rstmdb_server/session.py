@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
@@ -27,65 +27,22 @@ from rstmdb_protocol import (
     encode_ok,
 )
 
+from .answers import UNKNOWN, Held, too_large
 from .errors import RequestRefused, to_wire
+from .rate import TokenBucket
+from .transport import Transport
 
 if TYPE_CHECKING:
     from .commands import Command
     from .hub import Hub
     from .subscriptions import Subscription
 
-__all__ = ["Held", "Session", "Transport"]
+__all__ = ["Session"]
 
 logger = logging.getLogger("rstmdb.session")
 
-UNKNOWN = 1 << 62
-"""The offset of an answer that is still being worked on: later than every record."""
-
-
-class Transport(Protocol):
-    """What a session needs of its socket."""
-
-    peer: str
-
-    def write(self, data: bytes) -> None:
-        """Queue bytes for the socket."""
-
-    def pause_reading(self) -> None:
-        """Read nothing more until resume_reading."""
-
-    def resume_reading(self) -> None:
-        """Read on."""
-
-    def close(self) -> None:
-        """Send what is queued, then close."""
-
-    def abort(self) -> None:
-        """Close at once."""
-
-
-class Held:
-    """An answer that waits: for its offset to be released, or for its work to be done."""
-
-    __slots__ = ("began", "offset", "op", "payload", "request_id", "starts")
-
-    def __init__(
-        self,
-        offset: int,
-        request_id: str | None,
-        payload: bytes,
-        op: str,
-        began: float,
-        starts: Subscription | None = None,
-    ) -> None:
-        self.offset = offset
-        self.request_id = request_id
-        self.payload = payload
-        self.op = op
-        """The operation that it answers; empty where there is none to count."""
-        self.began = began
-        """When its request was taken up, on time.perf_counter."""
-        self.starts = starts
-        """The subscription whose events may follow this answer."""
+HELD_BYTES = 4 * 1024 * 1024
+"""Reading pauses while answers of more than this wait on one connection."""
 
 
 class Session:
@@ -95,9 +52,11 @@ class Session:
         "_answered",
         "_began",
         "_held",
+        "_held_bytes",
         "_log",
         "_op",
         "_out",
+        "_rate",
         "_reading",
         "accepts",
         "auth_failures",
@@ -143,6 +102,9 @@ class Session:
         self._answered: dict[str, int] = {}
         self._log = hub.store.log
         self._held: deque[Held] = deque()
+        self._held_bytes = 0
+        per_second = config.limits.requests_per_second
+        self._rate = TokenBucket(per_second) if per_second else None
         self._out: list[bytes] = []
 
     # -- bytes in -------------------------------------------------------------------------
@@ -158,17 +120,21 @@ class Session:
         """Handle requests until none is left, or too many answers wait."""
         connection = self.connection
         limit = self.hub.config.limits.max_inflight
+        rate = self._rate
         self._began = perf_counter()
         try:
             for request in connection.requests():
                 if self.closing:
                     break
+                if rate is not None and not rate.take(self._began):
+                    self._refuse_over_rate(request)
+                    continue
                 accept = self.accepts.get(type(request))
                 if accept is None:
                     self._handle_special(request)
                 else:
                     self._handle(request, *accept)
-                if len(self._held) >= limit or not self.writable:
+                if len(self._held) >= limit or self._held_bytes > HELD_BYTES or not self.writable:
                     self._pause()
                     break
         except RemoteProtocolError as error:
@@ -247,6 +213,16 @@ class Session:
         )
         self.refuse(request, refusal)
 
+    def _refuse_over_rate(self, request: Request | InvalidRequest) -> None:
+        self._op = ""
+        per_second = self.hub.config.limits.requests_per_second
+        message = (
+            f"more than {per_second} requests a second on this connection "
+            "(limits.requests_per_second); try again later"
+        )
+        self.hub.metrics.errors[ErrorCode.RATE_LIMITED.value] += 1
+        self.send(request.id, encode_error(request.id, ErrorCode.RATE_LIMITED, message))
+
     def _break_off(self, error: RemoteProtocolError) -> None:
         """Say what was wrong with the stream, and close."""
         logger.info("closing %s: %s", self.transport.peer, error)
@@ -266,16 +242,12 @@ class Session:
     ) -> None:
         """Send an answer once `offset` is released and all answers before it have left."""
         if len(payload) > MAX_PAYLOAD_BYTES:
-            payload = encode_error(
-                request_id,
-                ErrorCode.BAD_REQUEST,
-                f"the answer of {len(payload)} bytes does not fit a frame of "
-                f"{MAX_PAYLOAD_BYTES} bytes; ask for less with limit",
-            )
+            payload = too_large(request_id, len(payload))
         if self._held or offset > self._log.released:
             if not self._held:
                 self.hub.waiting[self] = None
             self._held.append(Held(offset, request_id, payload, self._op, self._began, starts))
+            self._held_bytes += len(payload)
             return
         self._out.append(self.connection.pack(payload))
         if self._op:
@@ -293,8 +265,11 @@ class Session:
 
     def fulfil(self, held: Held, payload: bytes, offset: int = 0) -> None:
         """Fill a reserved place; the answer leaves when its turn comes."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            payload = too_large(held.request_id, len(payload))
         held.payload = payload
         held.offset = offset
+        self._held_bytes += len(payload)
         self.release(self._log.released)
 
     def refuse(self, request: Request, error: Exception) -> None:
@@ -323,6 +298,7 @@ class Session:
         now = perf_counter()
         while held and held[0].offset <= released:
             answer = held.popleft()
+            self._held_bytes -= len(answer.payload)
             if answer.op:
                 metrics.requests[answer.op] += 1
                 metrics.request_duration[answer.op].observe(now - answer.began)
@@ -339,7 +315,9 @@ class Session:
         """Turn answers that rest on what was undone into WAL_IO_ERROR."""
         for answer in self._held:
             if released < answer.offset < UNKNOWN:
+                self._held_bytes -= len(answer.payload)
                 answer.payload = encode_error(answer.request_id, ErrorCode.WAL_IO_ERROR, message)
+                self._held_bytes += len(answer.payload)
                 answer.offset = 0
                 if answer.starts is not None:
                     self.hub.subscriptions.drop(answer.starts)
@@ -399,6 +377,10 @@ class Session:
         self._held.clear()
         self._out.clear()
         self.hub.forget(self)
+
+    def buffered_bytes(self) -> int:
+        """Bytes of answers and events that wait for this connection."""
+        return self._held_bytes + self.transport.buffered()
 
     @property
     def has_pending(self) -> bool:

@@ -14,7 +14,7 @@ from rstmdb_core import (
     MachineVersionLimitExceeded,
     Rejection,
 )
-from rstmdb_wal import FsyncPolicy, LogFailed, LogOptions
+from rstmdb_wal import FsyncPolicy, LogFailed, LogOptions, split_offset
 
 from ._batch import Batch
 from ._database import Database
@@ -94,4 +94,5 @@ __all__ = [
     "WatchEvent",
     "WriteFailed",
     "open_store",
+    "split_offset",
 ]

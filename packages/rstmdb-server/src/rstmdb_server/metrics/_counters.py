@@ -91,5 +91,5 @@ class Gauges(Struct, frozen=True, kw_only=True):
     wal_fsyncs: int = 0
     skipped_records: int = 0
     """Damaged records that recovery left out."""
-    watcher_lag_records: int = 0
-    """Records between the log's end and the subscription that is furthest behind."""
+    watcher_lag_bytes: int = 0
+    """Bytes of log between its end and the subscription that is furthest behind."""

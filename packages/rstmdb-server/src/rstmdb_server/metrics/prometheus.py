@@ -90,9 +90,9 @@ def _from_gauges(gauges: Gauges) -> Iterator[Metric]:
         "skipped_records", "Damaged records that recovery left out.", gauges.skipped_records
     )
     yield _gauge(
-        "watcher_lag_records",
+        "watcher_lag_bytes",
         "Records between the log's end and the subscription furthest behind.",
-        gauges.watcher_lag_records,
+        gauges.watcher_lag_bytes,
     )
 
 

@@ -61,6 +61,10 @@ class CallbackTransport(asyncio.Protocol):
         """Queue bytes for the socket."""
         self._transport.write(data)
 
+    def buffered(self) -> int:
+        """Bytes queued that the socket has not taken."""
+        return self._transport.get_write_buffer_size()
+
     def close(self) -> None:
         """Send what is queued, then close."""
         self._transport.close()
