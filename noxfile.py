@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import nox
@@ -52,7 +51,7 @@ def types(session: nox.Session) -> None:
     _install(session, DISTRIBUTIONS, "mypy", "types-PyYAML", *TEST_TOOLS)
     for name in DISTRIBUTIONS:
         session.run("mypy", f"{_package(name)}/src", f"{_package(name)}/tests")
-    session.run("mypy", "tests", "examples")
+    session.run("mypy", "tests", "examples", "benchmarks")
 
 
 @nox.session
@@ -112,5 +111,4 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Load figures beside their floors: `nox -s bench -- --seconds 5`."""
     _install(session, DISTRIBUTIONS)
-    with tempfile.TemporaryDirectory() as folder:
-        session.run("python", "examples/bench.py", folder, *session.posargs)
+    session.run("python", "benchmarks/run.py", *session.posargs)
