@@ -13,8 +13,10 @@ from ._frame import (
     HEADER_BYTES,
     MAGIC,
     MAX_PAYLOAD_BYTES,
+    PLAIN_PREFIX,
     check_payload,
     parse_header,
+    unpack_size_and_crc,
 )
 
 __all__ = ["ReceiveBuffer", "WireMode"]
@@ -53,6 +55,8 @@ class ReceiveBuffer:
 
     def feed(self, data: bytes) -> None:
         """Take in bytes as they arrived."""
+        if self.mode is None and data:
+            self.mode = WireMode.JSONL if data[0] == 0x7B else WireMode.BINARY_JSON
         if self._at < len(self._chunk):
             # The iteration was given up: these bytes were not looked at, `_needed` is 0.
             self._partial += self._chunk[self._at :]
@@ -83,9 +87,6 @@ class ReceiveBuffer:
         Raises FrameError or VersionError; the stream can't be read on after either.
         """
         while self._at < len(self._chunk):
-            if self.mode is None:
-                line = self._chunk[self._at] == 0x7B
-                self.mode = WireMode.JSONL if line else WireMode.BINARY_JSON
             if self.mode is WireMode.JSONL:
                 yield from self._lines()
             else:
@@ -104,8 +105,14 @@ class ReceiveBuffer:
                     self._check_magic(chunk[at:])
                     self._keep(at, HEADER_BYTES)
                 return
-            flags, extension, size, checksum = parse_header(chunk, at, self.max_bytes)
-            start = at + HEADER_BYTES + extension
+            if chunk.startswith(PLAIN_PREFIX, at):  # what nearly every frame begins with
+                size, checksum = unpack_size_and_crc(chunk, at + 10)
+                flags, start = 1, at + HEADER_BYTES
+                if size > self.max_bytes:
+                    parse_header(chunk, at, self.max_bytes)  # says what is wrong
+            else:
+                flags, extension, size, checksum = parse_header(chunk, at, self.max_bytes)
+                start = at + HEADER_BYTES + extension
             if end < start + size:
                 self._keep(at, start + size - at)
                 return

@@ -51,7 +51,10 @@ KNOWN_FLAGS: Final = FLAG_CRC_PRESENT | FLAG_COMPRESSED | FLAG_STREAM | FLAG_END
 
 _HEADER = struct.Struct(">4sHHHII")
 _LENGTH_AND_CRC = struct.Struct(">II")
-_PLAIN_PREFIX = MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, FLAG_CRC_PRESENT, 0)
+PLAIN_PREFIX: Final = MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, FLAG_CRC_PRESENT, 0)
+"""The first 10 bytes of a frame with a CRC, no other flag and no extension."""
+unpack_size_and_crc: Final = _LENGTH_AND_CRC.unpack_from
+"""Read the last 8 bytes of a header: length of the payload, CRC."""
 
 
 def encode_frame(payload: bytes, flags: int = 0) -> bytes:
@@ -66,7 +69,7 @@ def encode_frame(payload: bytes, flags: int = 0) -> bytes:
         )
     checksum = crc32c(payload)
     if not flags:
-        return _PLAIN_PREFIX + _LENGTH_AND_CRC.pack(size, checksum) + payload
+        return PLAIN_PREFIX + _LENGTH_AND_CRC.pack(size, checksum) + payload
     header = _HEADER.pack(MAGIC, PROTOCOL_VERSION, flags | FLAG_CRC_PRESENT, 0, size, checksum)
     return header + payload
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ._buffer import ReceiveBuffer, WireMode
 from ._errors import VersionError
@@ -97,6 +97,15 @@ class ServerConnection:
         self.features = frozenset(features)
         self.zstd = "zstd" in self.features
         self._buffer.allow_compressed = self.zstd
+
+    def packer(self) -> Callable[[bytes], bytes]:
+        """The function that does for now what `pack` does, without looking at the mode again.
+
+        Good until the next byte is fed or HELLO is answered.
+        """
+        if self.zstd:
+            return self.pack
+        return encode_line if self._buffer.mode is WireMode.JSONL else encode_frame
 
     def pack(self, payload: bytes, flags: int = 0) -> bytes:
         """Make a message ready for the socket: frame or line, compressed where agreed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from rstmdb_protocol import (
     InvalidRequest,
     RemoteProtocolError,
     Request,
+    RequestMeta,
     ResponseMeta,
     ServerConnection,
+    WireMode,
     encode_error,
     encode_ok,
 )
@@ -33,7 +36,6 @@ from .rate import TokenBucket
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from .commands import Command
     from .hub import Hub
     from .subscriptions import Subscription
 
@@ -41,6 +43,8 @@ __all__ = ["Session"]
 
 logger = logging.getLogger("rstmdb.session")
 
+OUT_BYTES = 256 * 1024
+"""Answers of more than this are handed to the socket before the next request is handled."""
 HELD_BYTES = 4 * 1024 * 1024
 """Reading pauses while answers of more than this wait on one connection."""
 
@@ -54,8 +58,10 @@ class Session:
         "_held",
         "_held_bytes",
         "_log",
+        "_max_inflight",
         "_op",
         "_out",
+        "_pack",
         "_rate",
         "_reading",
         "accepts",
@@ -99,6 +105,8 @@ class Session:
         self._reading = True
         self._op = ""
         self._began = 0.0
+        self._max_inflight = config.limits.max_inflight
+        self._pack = self.connection.packer()
         self._answered: dict[str, int] = {}
         self._log = hub.store.log
         self._held: deque[Held] = deque()
@@ -118,25 +126,10 @@ class Session:
 
     def process(self) -> None:
         """Handle requests until none is left, or too many answers wait."""
-        connection = self.connection
-        limit = self.hub.config.limits.max_inflight
-        rate = self._rate
         self._began = perf_counter()
+        self._pack = self.connection.packer()
         try:
-            for request in connection.requests():
-                if self.closing:
-                    break
-                if rate is not None and not rate.take(self._began):
-                    self._refuse_over_rate(request)
-                    continue
-                accept = self.accepts.get(type(request))
-                if accept is None:
-                    self._handle_special(request)
-                else:
-                    self._handle(request, *accept)
-                if len(self._held) >= limit or self._held_bytes > HELD_BYTES or not self.writable:
-                    self._pause()
-                    break
+            self._handle_all()
         except RemoteProtocolError as error:
             self._break_off(error)
         self._count_answered()
@@ -145,23 +138,66 @@ class Session:
         if log.head > log.released:
             self.hub.commit_soon()
 
-    def _handle(self, request: Any, command: Command, writes: bool, op: str) -> None:
-        """A plain command: params in, result and offset out."""
-        self._op = op
-        try:
-            result, offset = command(request.params)
-        except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
-            self.refuse(request, error)
-            return
-        meta: Any
+    def _handle_all(self) -> None:
+        """The hot path: a plain command costs no call here but its own and the encoding."""
+        held = self._held
+        out = self._out
+        answered = self._answered
+        log = self._log
+        rate = self._rate
+        out_bytes = 0
+        for request in self.connection.requests():
+            if self.closing:
+                break
+            if rate is not None and not rate.take(self._began):
+                self._refuse_over_rate(request)
+                continue
+            accept = self.accepts.get(type(request))
+            if accept is None:
+                self._handle_special(request)
+            else:
+                command, writes, op = accept
+                try:
+                    result, offset = command(request.params)  # type: ignore[union-attr]
+                except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
+                    self._op = op
+                    self.refuse(request, error)  # type: ignore[arg-type]
+                else:
+                    meta = request.meta  # type: ignore[union-attr]
+                    if writes or meta is not None:
+                        meta = self._response_meta(meta, offset, writes)
+                    else:
+                        meta = UNSET
+                    payload = encode_ok(request.id, result, meta)
+                    size = len(payload)
+                    if held or offset > log.released or size > MAX_PAYLOAD_BYTES:
+                        self._op = op
+                        self.send(request.id, payload, offset)
+                    else:
+                        out.append(self._pack(payload))
+                        answered[op] = answered.get(op, 0) + 1
+                        out_bytes += size
+            if held:
+                if len(held) >= self._max_inflight or self._held_bytes > HELD_BYTES:
+                    self._pause()
+                    break
+            elif out_bytes > OUT_BYTES:
+                self.flush()
+                out_bytes = 0
+                if not self.writable:
+                    self._pause()
+                    break
+
+    def speak(self, mode: WireMode, features: Sequence[str]) -> None:
+        """From the next answer on speak as HELLO agreed."""
+        self.connection.switch(mode, features)
+        self._pack = self.connection.packer()
+
+    def _response_meta(self, meta: RequestMeta | None, offset: int, writes: bool) -> ResponseMeta:
+        trace_id = None if meta is None else meta.trace_id
         if writes:
-            trace = None if request.meta is None else request.meta.trace_id
-            meta = ResponseMeta(offset or None, self.hub.server_time(), trace)
-        elif request.meta is None:
-            meta = UNSET
-        else:
-            meta = ResponseMeta(trace_id=request.meta.trace_id)
-        self.send(request.id, encode_ok(request.id, result, meta), offset)
+            return ResponseMeta(offset or None, self.hub.server_time(), trace_id)
+        return ResponseMeta(trace_id=trace_id)
 
     def _count_answered(self) -> None:
         """Count the requests that were answered at once: their answers leave together now."""
@@ -249,7 +285,7 @@ class Session:
             self._held.append(Held(offset, request_id, payload, self._op, self._began, starts))
             self._held_bytes += len(payload)
             return
-        self._out.append(self.connection.pack(payload))
+        self._out.append(self._pack(payload))
         if self._op:
             self._answered[self._op] = self._answered.get(self._op, 0) + 1
         if starts is not None:
@@ -302,7 +338,7 @@ class Session:
             if answer.op:
                 metrics.requests[answer.op] += 1
                 metrics.request_duration[answer.op].observe(now - answer.began)
-            self._out.append(self.connection.pack(answer.payload))
+            self._out.append(self._pack(answer.payload))
             if answer.starts is not None:
                 answer.starts.start()
         if not held:

@@ -79,7 +79,7 @@ def _hello(session: Session, request: Request) -> None:
         raise RequestRefused(
             ErrorCode.UNSUPPORTED_PROTOCOL, str(error), {"supported": [PROTOCOL_VERSION]}
         ) from error
-    connection.switch(mode, features)
+    session.speak(mode, features)
     result = HelloResult(PROTOCOL_VERSION, mode.value, SERVER_NAME, __version__, features)
     session.send(request.id, encode_ok(request.id, result))
 
