@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from types import TracebackType
 from typing import Any
 
@@ -27,9 +28,17 @@ class Wire:
     """One connection. It frames and reads on its own, so that it can also misbehave."""
 
     def __init__(
-        self, host: str, port: int, *, hello: bool = True, features: tuple[str, ...] = ()
+        self,
+        host: str,
+        port: int,
+        *,
+        hello: bool = True,
+        features: tuple[str, ...] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.create_connection((host, port), 20)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self._next_id = 0
