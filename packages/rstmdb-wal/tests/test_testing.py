@@ -118,3 +118,27 @@ def test_a_full_disk_takes_what_fits() -> None:
     with pytest.raises(OSError, match="No space"):
         file.pwrite(b"b", 5)
     assert file.pwrite(b"cc", 0) == 2
+
+
+def test_a_renamed_directory_takes_all_in_it_along_and_stays_once_synced() -> None:
+    outcomes = set()
+    for seed in range(30):
+        fs = SimulatedFileSystem(seed)
+        fs.mkdir_now("/data/old")
+        fs.mkdir_now("/data/old/inner")
+        fs.poke("/data/old/inner/file", b"x")
+        fs.rename(Path("/data/old"), Path("/data/new"))
+        assert fs.peek("/data/new/inner/file") == b"x"
+        lost = fs.crash().power_loss()
+        outcomes.add(tuple(lost.listdir(Path("/data"))))
+        synced = SimulatedFileSystem(seed)
+        synced.mkdir_now("/data/old")
+        synced.rename(Path("/data/old"), Path("/data/new"))
+        synced.fsync_dir(Path("/data"))
+        assert synced.power_loss().listdir(Path("/data")) == ["new"]
+    assert outcomes == {("new",), ("old",)}
+    fs = SimulatedFileSystem()
+    fs.mkdir_now("/data/old")
+    fs.mkdir_now("/data/new")
+    with pytest.raises(OSError, match="not empty"):
+        fs.rename(Path("/data/old"), Path("/data/new"))

@@ -66,6 +66,11 @@ class Recovery(Replay):
         self._min_segment = min_segment
         self._new_database_id = new_database_id
 
+    @property
+    def database_id(self) -> bytes | None:
+        """The database that the log belongs to; None as long as neither caller nor files say."""
+        return self._database_id
+
     def finish(self) -> Log:
         """Cut, write again, sync; return the log, which goes on in a new segment.
 

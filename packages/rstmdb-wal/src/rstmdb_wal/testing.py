@@ -217,6 +217,7 @@ class SimulatedFileSystem:
         self._random = random.Random(seed)
         self._directories: dict[str, _Directory] = {str(root): _Directory(on_disk=True)}
         self._root = str(root)
+        self._moved: list[tuple[str, str]] = []  # directories renamed and not synced
         self._locks: set[str] = set()
         self._faults: list[_Fault] = []
         self._dead = False
@@ -307,7 +308,13 @@ class SimulatedFileSystem:
                     )
             return copies[node]
 
-        for path, directory in self._directories.items():
+        directories = self._directories
+        if not lose:
+            new._moved = self._moved.copy()
+        for source, target in reversed(self._moved if lose else ()):
+            if self._random.random() < 0.5:
+                directories = _renamed(directories, target, source)
+        for path, directory in directories.items():
             if lose and not directory.on_disk and self._random.random() < 0.5:
                 continue
             if str(PurePosixPath(path).parent) not in new._directories and path != self._root:
@@ -406,10 +413,16 @@ class SimulatedFileSystem:
         return SimulatedFile(self, self._node(path), str(path), writable=False)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Move a file within one directory."""
+        """Move a file or a directory within one directory."""
         self._call("rename", str(source))
         if source.parent != target.parent:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source))
+        if str(source) in self._directories:
+            if str(target) in self._directories:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
+            self._directories = _renamed(self._directories, str(source), str(target))
+            self._moved.append((str(source), str(target)))
+            return
         node = self._node(source)
         self._name(self._directory(source.parent), _NameOp(target.name, node, source.name))
 
@@ -460,6 +473,7 @@ class SimulatedFileSystem:
         directory = self._directory(path)
         directory.disk = dict(directory.seen)
         directory.pending.clear()
+        self._moved = [move for move in self._moved if Path(move[0]).parent != path]
         for other, inner in self._directories.items():
             if PurePosixPath(other).parent == PurePosixPath(path):
                 inner.on_disk = True
@@ -507,6 +521,14 @@ class SimulatedFileSystem:
     def names(self, path: Path | str) -> list[str]:
         """Return the files of a directory as processes see them; no call is counted."""
         return sorted(self._directory(Path(path)).seen)
+
+
+def _renamed(directories: dict[str, _Directory], source: str, target: str) -> dict[str, _Directory]:
+    """Return the directories with one of them, and all below it, under another name."""
+    return {
+        target + path[len(source) :] if path == source or path.startswith(f"{source}/") else path: d
+        for path, d in directories.items()
+    }
 
 
 def _apply_name(names: dict[str, _Inode], op: _NameOp) -> None:
