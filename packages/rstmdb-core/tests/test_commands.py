@@ -316,3 +316,9 @@ def test_values_that_only_python_has_are_refused_or_read_back(db: MemoryEngine) 
     assert not db.apply("d", "open", odd, idempotency_key="k").applied
     assert db.replayed().digest() == db.state.digest()
     refusal(InvalidRequest, db.put_machine, "m", 1, {5: 1})
+
+
+def test_a_refusal_that_names_the_versions_waits_for_the_newest_of_them(db: MemoryEngine) -> None:
+    db.put_machine("door", 2, DOOR)
+    for call in (lambda: db.create("e", "door", 3), lambda: db.state.get_machine("door", 3)):
+        assert refusal(MachineNotFound, call).depends_on == db.head

@@ -49,7 +49,7 @@ def get_machine(state: State, name: str, version: int | None = None) -> Machine:
         raise MachineNotFound(
             f"machine {shown(name)} has no version {version}; it has {listed}",
             {"machine": name, "version": version},
-            state.last_flush_all,
+            max(machine.offset for machine in versions.values()),  # the message lists them
         )
     return machine
 
