@@ -17,6 +17,7 @@ from rstmdb_core import (
 from rstmdb_wal import FsyncPolicy, LogFailed, LogOptions, split_offset
 
 from ._batch import Batch
+from ._commands import Answer
 from ._database import Database
 from ._errors import (
     BackupFailed,
@@ -25,6 +26,7 @@ from ._errors import (
     DatabaseDamaged,
     DatabaseLocked,
     InvalidBackupTarget,
+    NewerFormat,
     OffsetGone,
     SnapshotFailed,
     StorageError,
@@ -38,11 +40,12 @@ from ._results import (
     CompactResult,
     IoStats,
     SnapshotInstanceResult,
+    SnapshotResult,
     WalReadResult,
     WalRecord,
     WalStatsResult,
 )
-from ._store import Answer, Feed, Store
+from ._store import Feed, Store
 from ._views import ApplyResult, InstanceView, MachineView, WatchEvent
 from ._watch import Watch
 
@@ -79,11 +82,13 @@ __all__ = [
     "MachineVersionExists",
     "MachineVersionLimitExceeded",
     "MachineView",
+    "NewerFormat",
     "OffsetGone",
     "Procedure",
     "Rejection",
     "SnapshotFailed",
     "SnapshotInstanceResult",
+    "SnapshotResult",
     "StorageError",
     "StorageOptions",
     "Store",

@@ -7,7 +7,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from ._store import Answer, Store
+from ._commands import Answer
+from ._store import Store
 
 __all__ = ["Batch"]
 

@@ -6,6 +6,7 @@ The tree (refusals of single commands are rstmdb_core.Rejection and its subclass
     ├── DatabaseClosed        the database was closed
     ├── DatabaseLocked        another process owns the directory
     ├── DatabaseDamaged       the directory can't be opened without losing what it may hold
+    │   └── NewerFormat       it was written by a newer release
     ├── WriteFailed           the log could not take a write; nothing was acknowledged
     ├── OffsetGone            an offset below the oldest record that is kept
     ├── SnapshotFailed        a snapshot could not be written or did not verify
@@ -23,6 +24,7 @@ __all__ = [
     "DatabaseDamaged",
     "DatabaseLocked",
     "InvalidBackupTarget",
+    "NewerFormat",
     "OffsetGone",
     "SnapshotFailed",
     "StorageError",
@@ -44,6 +46,10 @@ class DatabaseLocked(StorageError):
 
 class DatabaseDamaged(StorageError):
     """The directory can't be opened; the message says what was found, where, and what to do."""
+
+
+class NewerFormat(DatabaseDamaged):
+    """A snapshot or index of a newer release: no damage, and never passed over."""
 
 
 class WriteFailed(StorageError):

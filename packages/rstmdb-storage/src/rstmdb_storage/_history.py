@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Raw
 
 import rstmdb_core as core
-from rstmdb_wal import Log, OffsetCompacted
+from rstmdb_wal import Log, LogError, OffsetCompacted
 
-from ._errors import OffsetGone
+from ._errors import DatabaseDamaged, OffsetGone
 from ._results import WalReadResult, WalRecord
 
 __all__ = ["read_events", "read_records"]
@@ -62,13 +62,17 @@ def _read(
         return log.read(from_offset, limit=limit, max_bytes=max_bytes, upto=upto)
     except OffsetCompacted as error:
         raise OffsetGone(from_offset, error.earliest) from error
+    except LogError as error:
+        raise DatabaseDamaged(str(error)) from error
 
 
 def _completed(entry: Any, state: core.State) -> Any:
     """The original's events name no machine; their instance does."""
     if type(entry) is not core.ApplyEvent or entry.machine:
         return entry
-    instance = state.instances.get(entry.instance_id)
+    instance: core.Instance | core.Tombstone | None = state.instances.get(entry.instance_id)
+    if instance is None:
+        instance = state.tombstones.by_key.get(entry.instance_id)
     if instance is None:
         return entry
     return msgspec.structs.replace(entry, machine=instance.machine, version=instance.version)

@@ -9,6 +9,7 @@ read, never written.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from rstmdb_wal.fs import FileSystem, read_bytes
 from ._errors import DatabaseDamaged
 from ._layout import Layout
 
-__all__ = ["load_legacy_snapshots"]
+__all__ = ["has_legacy_snapshots", "load_legacy_snapshots", "rebuild_legacy_index"]
 
 logger = logging.getLogger("rstmdb.recovery")
 
@@ -41,6 +42,40 @@ class _Snapshot(msgspec.Struct):
     wal_offset: int
     ctx: dict[str, Any] = {}
     created_at: int = 0
+
+
+def has_legacy_snapshots(fs: FileSystem, layout: Layout) -> bool:
+    """Whether there are snapshot files of the original: JSON objects."""
+    return any(read_bytes(fs, path)[:1] == b"{" for path in _snapshot_files(fs, layout))
+
+
+def rebuild_legacy_index(fs: FileSystem, layout: Layout) -> bytes:
+    """An index like the original's from its snapshot files: the newest of each instance.
+
+    Raises DatabaseDamaged for one that can't be read: its instance may be nowhere else.
+    """
+    newest: dict[str, _Listed] = {}
+    for path in _snapshot_files(fs, layout):
+        data = read_bytes(fs, path)
+        if data[:1] != b"{":
+            continue
+        try:
+            found = msgspec.json.decode(data, type=_Snapshot)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise DatabaseDamaged(f"{path}: can't be read: {error}") from error
+        known = newest.get(found.instance_id)
+        if known is None or known.wal_offset < found.wal_offset:
+            name = path.name.removesuffix(".snap")
+            newest[found.instance_id] = _Listed(name, found.instance_id, found.wal_offset)
+    logger.warning("%s is missing or damaged; rebuilt from the snapshot files", layout.index)
+    return msgspec.json.encode(newest)
+
+
+def _snapshot_files(fs: FileSystem, layout: Layout) -> list[Path]:
+    if not fs.exists(layout.snapshots):
+        return []
+    names = fs.listdir(layout.snapshots)
+    return [layout.snapshots / name for name in names if name.endswith(".snap")]
 
 
 def load_legacy_snapshots(

@@ -74,6 +74,8 @@ class MemoryFileSystem:
 
     def rename(self, source: Path, target: Path) -> None:
         """See FileSystem."""
+        if source not in self._files:
+            raise FileNotFoundError(str(source))
         self._files[target] = self._files.pop(source)
 
     def unlink(self, path: Path) -> None:

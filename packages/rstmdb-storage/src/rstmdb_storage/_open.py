@@ -42,10 +42,7 @@ def open_store(
         path = "/memory"
     fs = fs or OsFileSystem()
     layout = Layout(Path(path))
-    for folder in (*reversed(_missing(fs, layout.root)), layout.wal, layout.snapshots):
-        if not fs.exists(folder):
-            fs.mkdir(folder)
-            fs.fsync_dir(folder.parent)
+    _make_folders(fs, layout)
     try:
         lock = fs.lock(layout.lock)
     except DirectoryLocked as error:
@@ -59,6 +56,8 @@ def open_store(
             recovered, fs, layout, options, clock=clock, monotonic=monotonic, new_id=new_id
         )
         store.note_start()
+        if recovered.report.damaged_segments:
+            _settle_damage(store)
     except BaseException:
         with contextlib.suppress(OSError):
             lock.release()
@@ -66,11 +65,37 @@ def open_store(
     return store, lock.release
 
 
-def _missing(fs: FileSystem, root: Path) -> list[Path]:
-    """The folders from `root` upwards that do not exist yet."""
+def _make_folders(fs: FileSystem, layout: Layout) -> None:
+    """Make what is missing, and make sure that the names are on disk.
+
+    Also those that were there: an earlier start may have crashed before it could sync them.
+    """
     missing = []
-    folder = root
+    folder = layout.root
     while not fs.exists(folder):
         missing.append(folder)
         folder = folder.parent
-    return missing
+    for folder in reversed(missing):
+        fs.mkdir(folder)
+        fs.fsync_dir(folder.parent)
+    for folder in (layout.wal, layout.snapshots):
+        if not fs.exists(folder):
+            fs.mkdir(folder)
+    fs.fsync_dir(layout.root)
+    if not missing:
+        # The parent may be closed to us, or be no folder of ours: then it is the user's.
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            fs.fsync_dir(layout.root.parent)
+
+
+def _settle_damage(store: Store) -> None:
+    """After damage was passed over: take a snapshot, then move the damaged segments aside.
+
+    So the next start is clean. Raises SnapshotFailed, WriteFailed and OSError.
+    """
+    report = store.recovered.report
+    store.run(store.snapshot())
+    for segment_id in sorted(set(report.damaged_segments)):
+        name = store.log.move_aside(segment_id)
+        logger.error("damaged segment %d was moved aside to %s", segment_id, name)
+    logger.error("%d records were given up as damaged", report.skipped_records)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import msgspec
+from crc32c import crc32c
 
 import rstmdb_core as core
 from rstmdb_core import State
@@ -16,15 +18,16 @@ from rstmdb_wal import (
     Log,
     LogDamaged,
     LogError,
+    Record,
     Recovery,
     RecoveryReport,
     split_offset,
 )
 from rstmdb_wal.fs import FileSystem, read_bytes
 
-from ._errors import DatabaseDamaged
+from ._errors import DatabaseDamaged, NewerFormat
 from ._layout import Layout
-from ._legacy import load_legacy_snapshots
+from ._legacy import has_legacy_snapshots, load_legacy_snapshots, rebuild_legacy_index
 from ._options import StorageOptions
 from ._snapshot import (
     Catalog,
@@ -35,7 +38,7 @@ from ._snapshot import (
     reader,
 )
 
-__all__ = ["Recovered", "recover", "verify_directory"]
+__all__ = ["Recovered", "Replayed", "Start", "read_directory", "recover", "starts"]
 
 logger = logging.getLogger("rstmdb.recovery")
 
@@ -53,11 +56,13 @@ class Recovered:
     snapshot: SnapshotInfo | None
     checkpoint: int
     """Offset of the last record if that is a checkpoint, as after a clean stop; else 0."""
+    entries: int
+    """Records replayed that are no checkpoints."""
     seconds: float
 
 
 @dataclass(slots=True)
-class _Start:
+class Start:
     """A state to replay on, and where the replay begins."""
 
     state: State
@@ -65,6 +70,22 @@ class _Start:
     header: SnapshotHeader | None = None
     covered: dict[str, int] | None = None
     """Of the original's snapshots: up to which offset each instance is covered."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return "no snapshot" if self.info is None else f"snapshot {self.info.snapshot_id}"
+
+
+@dataclass(slots=True)
+class Replayed:
+    """A state, and the recovery that led to it and can still be finished."""
+
+    start: Start
+    recovery: Recovery
+    catalog: Catalog
+    checkpoint: int = 0
+    entries: int = 0
 
 
 def recover(fs: FileSystem, layout: Layout, options: StorageOptions) -> Recovered:
@@ -74,84 +95,120 @@ def recover(fs: FileSystem, layout: Layout, options: StorageOptions) -> Recovere
     when the directory can't be read: a read error is never an empty database.
     """
     began = perf_counter()
-    catalog, legacy = _load_catalog(fs, layout)
-    start = legacy or _newest_usable(fs, layout, catalog)
-    recovery = _recovery(fs, layout, options, start)
+    replayed = read_directory(fs, layout, options)
+    start, recovery, catalog = replayed.start, replayed.recovery, replayed.catalog
     try:
-        checkpoint = _replay(recovery, start)
         log = recovery.finish()
     except LogError as error:
-        raise DatabaseDamaged(_explain(error, start, catalog)) from error
+        raise DatabaseDamaged(str(error)) from error
+    catalog.remove_leftovers()
+    if start.covered is not None:
+        _report_orphans(start.state)
     return Recovered(
         start.state,
         log,
         catalog,
         recovery.report,
         start.info,
-        checkpoint,
+        replayed.checkpoint,
+        replayed.entries,
         perf_counter() - began,
     )
 
 
-def verify_directory(fs: FileSystem, layout: Layout, options: StorageOptions) -> State:
-    """Read a directory as a start would, changing nothing; the state that it holds.
+def read_directory(fs: FileSystem, layout: Layout, options: StorageOptions) -> Replayed:
+    """Read a directory as a start does, changing nothing.
 
-    Raises DatabaseDamaged and OSError.
+    The first start from which the log can be followed to its end is taken: the newest
+    snapshot, an older one, the log alone. Damage is passed over only when all of them fail
+    and the options say so. Raises DatabaseDamaged and OSError.
     """
-    catalog, legacy = _load_catalog(fs, layout)
-    start = legacy or _newest_usable(fs, layout, catalog)
-    try:
-        _replay(_recovery(fs, layout, options, start), start)
-    except LogError as error:
-        raise DatabaseDamaged(_explain(error, start, catalog)) from error
-    return start.state
+    catalog, legacy = load_catalog(fs, layout)
+    strict = replace(options.log, recovery="strict")
+    first: DatabaseDamaged | None = None
+    database_id = None
+    for start in [legacy] if legacy else starts(fs, layout, catalog):
+        recovery = _recovery(fs, layout, strict, start)
+        try:
+            return _follow(recovery, start, catalog)
+        except LogDamaged as error:
+            failed = DatabaseDamaged(f"{error} (replaying on {start.name})")
+            failed.__cause__ = error
+        except LogError as error:
+            raise DatabaseDamaged(str(error)) from error
+        except DatabaseDamaged as error:
+            failed = error
+        first = first or failed
+        database_id = recovery.database_id
+        if start.info is not None:
+            logger.error("can't go on from %s: %s", start.name, failed)
+    if options.log.recovery == "strict" or first is None:
+        raise first or DatabaseDamaged(f"{layout.root}: there is nothing to start from")
+    logger.error("going on past damage, as storage.recovery says: %s", first)
+    _, legacy = load_catalog(fs, layout)  # the first one was replayed on
+    for start in [legacy] if legacy else starts(fs, layout, catalog):
+        if start.header is not None and start.header.database_id != database_id:
+            continue
+        return _follow(_recovery(fs, layout, options.log, start), start, catalog, skip=True)
+    raise first
 
 
-def _load_catalog(fs: FileSystem, layout: Layout) -> tuple[Catalog, _Start | None]:
-    if fs.exists(layout.index):
-        index = read_bytes(fs, layout.index)
-        if is_legacy_index(index):
-            state, covered = load_legacy_snapshots(fs, layout, index)
-            return Catalog(fs, layout, []), _Start(state, covered=covered)
-    catalog, problem = Catalog.load(fs, layout)
-    if problem is not None:
-        logger.warning("%s; rebuilt from the snapshot files", problem)
-    return catalog, None
+def load_catalog(fs: FileSystem, layout: Layout) -> tuple[Catalog, Start | None]:
+    """The list of snapshots, and what the original's snapshots hold where there are any."""
+    index = read_bytes(fs, layout.index) if fs.exists(layout.index) else None
+    if index is not None and is_legacy_index(index):
+        catalog = Catalog(fs, layout, [])
+    else:
+        catalog = Catalog.load(fs, layout)
+        if catalog.snapshots or not has_legacy_snapshots(fs, layout):
+            return catalog, None
+        index = rebuild_legacy_index(fs, layout)
+    state, covered = load_legacy_snapshots(fs, layout, index)
+    catalog.legacy = bool(covered)
+    return catalog, Start(state, covered=covered)
 
 
-def _newest_usable(fs: FileSystem, layout: Layout, catalog: Catalog) -> _Start:
-    """Load the newest snapshot that verifies; what is damaged is reported and passed over."""
+def starts(fs: FileSystem, layout: Layout, catalog: Catalog) -> Iterator[Start]:
+    """Each snapshot that verifies, newest first, then nothing; what is damaged is set aside."""
     for info in reversed(catalog.full):
         try:
-            return _load_snapshot(fs, layout, info)
+            yield _load_snapshot(fs, layout, info)
+        except NewerFormat:
+            raise
         except (DatabaseDamaged, core.CoreError, FileNotFoundError) as error:
             logger.error("snapshot %s can't be used: %s", info.snapshot_id, error)
-            catalog.snapshots = [other for other in catalog.snapshots if other is not info]
-    return _Start(State())
+            catalog.set_aside(info)
+    yield Start(State())
 
 
-def _load_snapshot(fs: FileSystem, layout: Layout, info: SnapshotInfo) -> _Start:
+def _load_snapshot(fs: FileSystem, layout: Layout, info: SnapshotInfo) -> Start:
     path = layout.snapshot(info.snapshot_id)
     file = fs.open_read(path)
     try:
         blocks = decode_blocks(reader(file), str(path))
         _, items = next(blocks)
         header = msgspec.convert(items[0], SnapshotHeader)
-        return _Start(State.load(blocks), info, header)
+        if header.snapshot_id != info.snapshot_id or header.kind != "full":
+            raise DatabaseDamaged(f"{path}: holds the {header.kind} snapshot {header.snapshot_id}")
+        return Start(State.load(blocks), info, header)
+    except NewerFormat as error:
+        if info.checksum and f"{crc32c(read_bytes(fs, path)):08x}" != info.checksum:
+            raise DatabaseDamaged(f"{path}: is not as it was written") from error
+        raise
     except msgspec.ValidationError as error:
         raise DatabaseDamaged(f"{path}: its header can't be read: {error}") from error
     finally:
         file.close()
 
 
-def _recovery(fs: FileSystem, layout: Layout, options: StorageOptions, start: _Start) -> Recovery:
+def _recovery(fs: FileSystem, layout: Layout, options: Any, start: Start) -> Recovery:
     header = start.header
     if header is None:
-        return Recovery(layout.wal, fs=fs, options=options.log)
+        return Recovery(layout.wal, fs=fs, options=options)
     return Recovery(
         layout.wal,
         fs=fs,
-        options=options.log,
+        options=options,
         after=header.offset,
         after_sequence=header.sequence,
         min_segment=header.segment_id,
@@ -159,27 +216,20 @@ def _recovery(fs: FileSystem, layout: Layout, options: StorageOptions, start: _S
     )
 
 
-def _replay(recovery: Recovery, start: _Start) -> int:
-    """Feed every record to the same evolve that live traffic uses.
-
-    Returns the offset of the last record if that is a checkpoint, else 0.
-    """
+def _follow(recovery: Recovery, start: Start, catalog: Catalog, *, skip: bool = False) -> Replayed:
+    """Feed every record to the same evolve that live traffic uses."""
     state = start.state
     evolve = state.evolve
     decode = core.decode_entry
     covered = start.covered
     next_report = PROGRESS_EVERY_RECORDS
-    count = checkpoint = 0
+    count = checkpoint = checkpoints = 0
     for record in recovery:
         try:
             entry = decode(record.kind, record.payload, record.legacy)
         except core.MalformedEntry as error:
-            segment, at = split_offset(record.offset)
-            raise DatabaseDamaged(
-                f"the record of sequence {record.sequence} at offset {record.offset} (segment "
-                f"{segment}, byte {at}) holds no entry: {error}; look at it with "
-                "`rstmdb-cli dump`"
-            ) from error
+            _malformed(recovery, record, error, skip=skip)
+            continue
         count += 1
         if count >= next_report:
             next_report += PROGRESS_EVERY_RECORDS
@@ -189,8 +239,41 @@ def _replay(recovery: Recovery, start: _Start) -> int:
         if covered is not None and _is_covered(entry, record.offset, covered):
             continue
         evolve(entry, record.offset)
-        checkpoint = record.offset if record.kind == KIND_CHECKPOINT else 0
-    return checkpoint
+        if record.kind == KIND_CHECKPOINT:
+            checkpoint = record.offset
+            checkpoints += 1
+        else:
+            checkpoint = 0
+    _check_end(recovery, catalog, skip=skip)
+    return Replayed(start, recovery, catalog, checkpoint, count - checkpoints)
+
+
+def _malformed(recovery: Recovery, record: Record, error: Exception, *, skip: bool) -> None:
+    segment, at = split_offset(record.offset)
+    message = (
+        f"the record of sequence {record.sequence} at offset {record.offset} (segment {segment}, "
+        f"byte {at}) holds no entry: {error}; look at it with `rstmdb-cli dump`"
+    )
+    if not skip:
+        raise DatabaseDamaged(message) from error
+    logger.error("%s", message)
+    recovery.report.skipped_records += 1
+    if segment not in recovery.report.damaged_segments:
+        recovery.report.damaged_segments.append(segment)
+
+
+def _check_end(recovery: Recovery, catalog: Catalog, *, skip: bool) -> None:
+    """Refuse a log that ends before a snapshot that can't be used: what that held is lost."""
+    for info in catalog.unusable:
+        if info.wal_offset > recovery.report.head:
+            message = (
+                f"the log ends at offset {recovery.report.head}, snapshot {info.snapshot_id}, "
+                f"which can't be used, holds what was written up to {info.wal_offset}; restore "
+                "a backup, or give up what is lost with `storage.recovery: skip_corrupt`"
+            )
+            if not skip:
+                raise DatabaseDamaged(message)
+            logger.error("%s", message)
 
 
 def _is_covered(entry: Any, offset: int, covered: dict[str, int]) -> bool:
@@ -199,9 +282,20 @@ def _is_covered(entry: Any, offset: int, covered: dict[str, int]) -> bool:
     return instance_id is not None and offset <= covered.get(instance_id, -1)
 
 
-def _explain(error: LogError, start: _Start, catalog: Catalog) -> str:
-    text = str(error)
-    if start.info is None and isinstance(error, LogDamaged) and catalog.snapshots == []:
-        return text
-    used = "no snapshot" if start.info is None else f"snapshot {start.info.snapshot_id}"
-    return f"{text} (replaying on {used})"
+def _report_orphans(state: State) -> None:
+    """Say which machines the original compacted away while instances of theirs live."""
+    known = state.machines
+    missing: dict[tuple[str, int], int] = {}
+    for instance_id in state.instances:
+        instance = state.instances[instance_id]
+        key = (instance.machine, instance.version)
+        if key not in known:
+            missing[key] = missing.get(key, 0) + 1
+    for (machine, version), count in sorted(missing.items()):
+        logger.warning(
+            "%d instances are of machine %s version %d, which the log no longer holds; they "
+            "take events again once PUT_MACHINE registers it",
+            count,
+            machine,
+            version,
+        )

@@ -9,6 +9,7 @@ __all__ = [
     "CompactResult",
     "IoStats",
     "SnapshotInstanceResult",
+    "SnapshotResult",
     "WalReadResult",
     "WalRecord",
     "WalStatsResult",
@@ -56,6 +57,15 @@ class SnapshotInstanceResult(Struct, frozen=True):
     """Where an instance's snapshot stands; `checksum` is the CRC32C of the file in hex."""
 
     instance_id: str
+    snapshot_id: str
+    wal_offset: int
+    size_bytes: int
+    checksum: str
+
+
+class SnapshotResult(Struct, frozen=True):
+    """A snapshot of the whole state right after the record at `wal_offset`."""
+
     snapshot_id: str
     wal_offset: int
     size_bytes: int

@@ -1,45 +1,42 @@
 """The database on one thread, without waiting.
 
-Every command is decided and applied at once and comes back with the offset that must be
-released before its answer may be shown; 0 means that it depends on nothing unreleased.
-The blocking Database and the server are two faces over this one object: they differ only
-in how they wait.
+The blocking Database and the server are two faces over this one object: they differ only in
+how they wait for what an answer rests on.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import logging
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Raw
-
 import rstmdb_core as core
-from rstmdb_core import Rejection
-from rstmdb_wal import BatchTooLarge, FlushResult, LogFailed
+from rstmdb_core import InvalidRequest, Rejection
+from rstmdb_wal import BatchTooLarge, FlushResult, LogFailed, RecordTooLarge
 from rstmdb_wal.fs import FileSystem
 
-from . import _maintenance
+from . import _backup, _maintenance
+from ._commands import Answer, Commands
 from ._errors import BatchAborted, WriteFailed
 from ._history import read_events, read_records
 from ._layout import Layout
 from ._options import StorageOptions
-from ._procedure import Procedure
+from ._procedure import Durable, Procedure
 from ._recovery import Recovered
 from ._results import IoStats, WalReadResult, WalStatsResult
 from ._snapshot import SnapshotInfo
 
-__all__ = ["Answer", "Feed", "Store"]
+__all__ = ["Feed", "Store"]
 
-Answer = tuple[Any, int]
-"""A result, and the offset that must be released before it may be shown."""
+logger = logging.getLogger("rstmdb.storage")
 
 Feed = list[tuple[int, core.Entry]]
 """Released entries with their offsets, in log order."""
 
 
-class Store:
+class Store(Commands):
     """State and log, kept together by one rule: append, then evolve; show when released."""
 
     def __init__(
@@ -67,13 +64,17 @@ class Store:
         self.new_id = new_id
         self.epoch = 0
         """Rises with each rollback, so that who waits can tell that one happened."""
+        self.floors: list[int] = []
+        """The offset that each rollback went back to, by the epoch that it ended."""
         self.listener: Callable[[Feed], None] | None = None
         """Called with the entries that each flush released."""
         self.hold_back: Callable[[], int | None] = lambda: None
         """The offset behind which somebody still reads the log, or None."""
-        self.appended = recovered.report.records
-        """Records since the last full snapshot."""
+        self.appended = recovered.entries
+        """Records since the last full snapshot, checkpoints aside."""
         self.snapshots_begun = 0
+        self.failures: Counter[str] = Counter()
+        """What failed and will be tried again: "snapshot", "compaction", "backup"."""
         self._checkpoint = recovered.checkpoint
         self._snapshot_at_bytes = -recovered.report.bytes
         self._snapshot_at_ms = monotonic() - options.compaction.min_interval_ms
@@ -85,107 +86,17 @@ class Store:
 
     # -- writes ---------------------------------------------------------------------------
 
-    def put_machine(
-        self, machine: str, version: int, definition: object, checksum: str | None = None
-    ) -> Answer:
-        """Register a definition. Raises InvalidRequest, MachineVersionExists and others."""
-        decided = core.put_machine(
-            self.state, self._engine, self.clock(), machine, version, definition, checksum
-        )
-        if isinstance(decided, core.Repeat):
-            return decided.result, decided.depends_on
-        offset = self.record(decided)
-        return core.PutMachineResult(machine, version, decided.definition_hash, True), offset
-
-    def create_instance(
-        self,
-        machine: str,
-        version: int,
-        instance_id: str | None = None,
-        initial_ctx: dict[str, Any] | None = None,
-        idempotency_key: str | None = None,
-    ) -> Answer:
-        """Create an instance. Raises InstanceExists, MachineNotFound, Conflict and others."""
-        decided = core.create_instance(
-            self.state,
-            self._engine,
-            self.clock(),
-            self.new_id,
-            instance_id,
-            machine,
-            version,
-            initial_ctx,
-            idempotency_key,
-        )
-        if isinstance(decided, core.Repeat):
-            return decided.result, decided.depends_on
-        offset = self.record(decided)
-        return (
-            core.CreateInstanceResult(decided.instance_id, decided.initial_state, offset),
-            offset,
-        )
-
-    def apply_event(
-        self,
-        instance_id: str,
-        event: str,
-        payload: dict[str, Any] | None = None,
-        expected_state: str | None = None,
-        expected_wal_offset: int | None = None,
-        event_id: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Answer:
-        """Apply an event. Raises InstanceNotFound, InvalidTransition, GuardFailed and others."""
-        state = self.state
-        decided = core.apply_event(
-            state,
-            self._engine,
-            self.clock(),
-            instance_id,
-            event,
-            payload,
-            expected_state,
-            expected_wal_offset,
-            event_id,
-            idempotency_key,
-        )
-        if isinstance(decided, core.Repeat):
-            return decided.result, decided.depends_on
-        offset = self.record(decided)
-        return (
-            core.ApplyEventResult(
-                decided.from_state,
-                decided.to_state,
-                Raw(state.instances[instance_id].ctx),
-                offset,
-                True,
-                event_id,
-            ),
-            offset,
-        )
-
-    def delete_instance(self, instance_id: str, idempotency_key: str | None = None) -> Answer:
-        """Delete an instance. Raises InstanceNotFound for one that never was, and Conflict."""
-        decided = core.delete_instance(
-            self.state, self._engine, self.clock(), instance_id, idempotency_key
-        )
-        if isinstance(decided, core.Repeat):
-            return decided.result, decided.depends_on
-        offset = self.record(decided)
-        return core.DeleteInstanceResult(instance_id, True, offset), offset
-
-    def flush_all(self) -> Answer:
-        """Empty the database: machines, instances, keys and tombstones."""
-        entry = core.flush_all(self.state, self._engine, self.clock())
-        offset = self.record(entry)
-        return core.result_of(self.state, entry, offset), offset
-
     def record(self, entry: core.Entry) -> int:
-        """Append, then evolve: the one way in which state changes."""
+        """Append, then evolve: the one way in which state changes.
+
+        Raises WriteFailed, and InvalidRequest for what no record can hold.
+        """
         try:
             offset = self._append(self._kinds[type(entry)], self._encode(entry))
         except LogFailed as error:
             raise WriteFailed(str(error), final=True) from error
+        except RecordTooLarge as error:
+            raise InvalidRequest(str(error)) from error
         self.state.evolve(entry, offset)
         self._feed.append((offset, entry))
         self.appended += 1
@@ -249,8 +160,10 @@ class Store:
                 result, offset = command()
             except Rejection as rejection:
                 if atomic:
-                    # The refusal may rest on what this very batch did: that never was.
-                    rejection.depends_on = min(rejection.depends_on, before)
+                    # That the commands before it were accepted is told, too. What this very
+                    # batch did never was.
+                    rested_on = before if index else rejection.depends_on
+                    rejection.depends_on = min(rested_on, before)
                     raise BatchAborted(index, rejection) from rejection
                 result, offset = rejection, rejection.depends_on
             results.append(result)
@@ -262,37 +175,10 @@ class Store:
         self.state.rollback(after)
         feed = self._feed
         while feed and feed[-1][0] > after:
-            feed.pop()
-            self.appended -= 1
-
-    # -- reads ----------------------------------------------------------------------------
-
-    def get_machine(self, machine: str, version: int | None = None) -> Answer:
-        """One machine version, the newest when none is named. Raises MachineNotFound."""
-        found = self.state.get_machine(machine, version)
-        return core.get_machine_result(found), found.offset
-
-    def list_machines(self, limit: int | None = None, offset: int | None = None) -> Answer:
-        """Machines and their versions, sorted by name."""
-        items = self.state.list_machines(limit, offset or 0)
-        return core.ListMachinesResult(items), self.state.last_machine_offset
-
-    def get_instance(self, instance_id: str) -> Answer:
-        """One instance. Raises InstanceNotFound."""
-        instance = self.state.get_instance(instance_id)
-        return core.get_instance_result(instance), instance.last_wal_offset
-
-    def list_instances(
-        self,
-        machine: str | None = None,
-        state: str | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        after: str | None = None,
-    ) -> Answer:
-        """A page of instances, filtered by machine and state."""
-        page = self.state.list_instances(machine, state, limit, offset or 0, after)
-        return core.list_instances_result(page), self.state.list_depends_on(machine)
+            if type(feed.pop()[1]) is not core.Checkpoint:
+                self.appended -= 1
+        if self._checkpoint > after:
+            self._checkpoint = 0
 
     # -- flushing -------------------------------------------------------------------------
 
@@ -310,6 +196,7 @@ class Store:
         released = result.released
         if result.failed is not None:
             self.epoch += 1
+            self.floors.append(released)
             self._undo(released)
         self.state.released(released)
         feed = self._feed
@@ -368,6 +255,10 @@ class Store:
         """The time for an entry: the clock's, but never less than the entry before."""
         return max(self.clock(), self.state.last_timestamp)
 
+    def snapshot(self) -> Procedure:
+        """See _maintenance.snapshot."""
+        return _maintenance.snapshot(self)
+
     def compact(self, *, force_snapshot: bool = False) -> Procedure:
         """See _maintenance.compact."""
         return _maintenance.compact(self, force_snapshot=force_snapshot)
@@ -377,8 +268,8 @@ class Store:
         return _maintenance.snapshot_instance(self, instance_id)
 
     def backup(self, directory: Path, name: str) -> Procedure:
-        """See _maintenance.backup."""
-        return _maintenance.backup(self, directory, name)
+        """See _backup.backup."""
+        return _backup.backup(self, directory, name)
 
     def compaction_due(self) -> bool:
         """Whether compaction should run by itself now (CompactionOptions)."""
@@ -400,7 +291,8 @@ class Store:
         self._snapshot_at_ms = self.monotonic()
 
     def note_compaction_failed(self) -> None:
-        """Try again after the usual interval, not at once."""
+        """Count it, and try again after the usual interval, not at once."""
+        self.failures["compaction"] += 1
         self._snapshot_at_ms = self.monotonic()
 
     def retained_from(self, offset: int) -> int:
@@ -419,14 +311,20 @@ class Store:
         """Put on record what the state has to know from now on, and that recovery is done.
 
         Limits that differ from those in force are an entry of their own, so that a replay
-        expires keys where the live database did. Raises WriteFailed.
+        expires keys where the live database did. Where the disk is full, the database opens
+        all the same, with the limits that it had. Raises WriteFailed where the log is over.
         """
         limits = self.options.limits
         changed = limits if limits != self.state.limits else None
         if changed is None and self.log.head == self.recovered.checkpoint:
             return
         self.checkpoint(limits=changed)
-        self.flush_blocking(force_sync=True)
+        try:
+            self.flush_blocking(force_sync=True)
+        except WriteFailed as error:
+            if error.final:
+                raise
+            logger.warning("opened without a checkpoint: %s", error)
 
     def checkpoint(
         self, *, snapshot_id: str | None = None, limits: core.Limits | None = None
@@ -441,13 +339,33 @@ class Store:
     def close(self) -> None:
         """Write, sync and checkpoint what is left; nothing else may be running.
 
-        Raises WriteFailed when that did not work.
+        Raises WriteFailed when that did not work; it is closed all the same.
         """
-        if self.log.failed is None and self.log.head != self._checkpoint:
-            self.flush_blocking(force_sync=True)
-            self.checkpoint()
-            self.flush_blocking(force_sync=True)
-        self.log.close()
+        try:
+            if self.log.failed is None and self.log.head != self._checkpoint:
+                self.flush_blocking(force_sync=True)
+                self.checkpoint()
+                self.flush_blocking(force_sync=True)
+        finally:
+            self.log.close()
+
+    def run(self, procedure: Procedure) -> Any:
+        """Drive a procedure in place; nothing else may be running. Raises what it raises."""
+        try:
+            step = next(procedure)
+            while True:
+                try:
+                    value = None
+                    if not isinstance(step, Durable):
+                        value = step()
+                    elif step.offset > self.log.durable:
+                        self.flush_blocking(force_sync=True)
+                except Exception as error:  # noqa: BLE001 (the procedure decides)
+                    step = procedure.throw(error)
+                else:
+                    step = procedure.send(value)
+        except StopIteration as done:
+            return done.value
 
     def flush_blocking(self, *, force_sync: bool = False) -> None:
         """Flush in place. Raises WriteFailed."""

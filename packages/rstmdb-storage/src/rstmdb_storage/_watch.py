@@ -12,7 +12,7 @@ import rstmdb_core as core
 from ._views import WatchEvent
 
 if TYPE_CHECKING:
-    from ._database import Database
+    from ._waiting import Waiting
 
 __all__ = ["Watch"]
 
@@ -21,12 +21,12 @@ class Watch(Iterator[WatchEvent]):
     """Transitions in log order, each exactly once.
 
     A watch is a position in the log, so that however slow its reader is, it costs no memory
-    and misses nothing; only compaction can overtake it (OffsetGone).
+    and misses nothing. `closed` tells that `close` was called.
     """
 
     def __init__(
         self,
-        database: Database,
+        database: Waiting,
         position: int,
         instance_id: str | None,
         machines: Sequence[str],
@@ -34,32 +34,41 @@ class Watch(Iterator[WatchEvent]):
         timeout: float | None,
     ) -> None:
         self._database = database
-        self._position = position
+        self._read_to = position
+        self.position = position
+        """The offset up to which everything was delivered; resume from the one behind it."""
         self._instance_id = instance_id
         self._machines = frozenset(machines)
         self._events = frozenset(events)
         self._timeout = timeout
         self._page: deque[tuple[int, core.ApplyEvent]] = deque()
+        self.closed = False
 
-    @property
-    def position(self) -> int:
-        """The offset up to which everything was delivered; resume from the one behind it."""
-        return self._page[0][0] - 1 if self._page else self._position
+    def close(self) -> None:
+        """End the iteration, also for a thread that waits in it; hold back no compaction."""
+        self.closed = True
+        self._database.wake_watches()
 
     def __next__(self) -> WatchEvent:
         """The next transition; StopIteration after `timeout` without one, and after close."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        while not self._page:
-            released = self._database.wait_for_records(self._position, deadline)
+        page = self._page
+        while not page:
+            released = self._database.wait_for_records(self, deadline)
             if released is None:
                 raise StopIteration
-            found, self._position = self._database.read_events(self._position + 1, released)
-            self._page.extend(
+            found, self._read_to = self._database.read_events(self._read_to + 1, released)
+            page.extend(
                 (offset, entry)
                 for offset, entry in found
                 if isinstance(entry, core.ApplyEvent) and self._wanted(entry)
             )
-        offset, entry = self._page.popleft()
+            if not page:
+                self.position = self._read_to
+        if self.closed:
+            raise StopIteration
+        offset, entry = page.popleft()
+        self.position = offset if page else self._read_to
         return WatchEvent(
             entry.instance_id,
             entry.machine,

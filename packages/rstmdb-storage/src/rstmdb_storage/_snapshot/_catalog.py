@@ -8,11 +8,12 @@ instance id to {snapshot_id, instance_id, wal_offset, created_at, size_bytes, ch
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import Any
 
 import msgspec
 
-from rstmdb_storage._errors import DatabaseDamaged
+from rstmdb_storage._errors import DatabaseDamaged, NewerFormat
 from rstmdb_storage._layout import Layout
 from rstmdb_wal.fs import File, FileSystem, read_bytes, replace_file
 
@@ -20,13 +21,15 @@ from ._format import SnapshotHeader, decode_blocks
 
 __all__ = ["Catalog", "SnapshotInfo", "is_legacy_index", "read_header", "reader"]
 
+logger = logging.getLogger("rstmdb.recovery")
+
 INDEX_FORMAT = 1
 KEPT_FULL_SNAPSHOTS = 2
 """The newest, and one to fall back to while the log still reaches back that far."""
 
 
 class SnapshotInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One snapshot file; `checksum` is the CRC32C of the whole file in hex."""
+    """One snapshot file; `checksum` is the CRC32C of the whole file in hex, "" if unknown."""
 
     snapshot_id: str
     kind: str
@@ -48,7 +51,9 @@ def is_legacy_index(data: bytes) -> bool:
         content = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
-    return isinstance(content, dict) and not isinstance(content.get("rstmdb_format"), int)
+    return isinstance(content, dict) and all(
+        isinstance(listed, dict) and "snapshot_id" in listed for listed in content.values()
+    )
 
 
 def reader(file: File) -> Any:
@@ -84,47 +89,60 @@ def read_header(fs: FileSystem, layout: Layout, snapshot_id: str) -> SnapshotHea
 
 
 class Catalog:
-    """The snapshots of one directory, oldest first."""
+    """The snapshots of one directory, oldest first.
+
+    `unusable` are files that did not verify; they go once a newer snapshot is relied on.
+    `legacy` tells that the directory's index is the original's: nothing of ours may take its
+    place before a full snapshot holds what it lists.
+    """
 
     def __init__(self, fs: FileSystem, layout: Layout, snapshots: list[SnapshotInfo]) -> None:
         self._fs = fs
         self._layout = layout
         self.snapshots = snapshots
+        self.unusable: list[SnapshotInfo] = []
+        self.legacy = False
 
     @classmethod
-    def load(cls, fs: FileSystem, layout: Layout) -> tuple[Catalog, str | None]:
+    def load(cls, fs: FileSystem, layout: Layout) -> Catalog:
         """Read the index, or rebuild it from the files when it is missing or damaged.
 
-        Returns the catalog and what was wrong, if anything was.
+        Raises NewerFormat and OSError.
         """
-        problem = None
-        listed: list[SnapshotInfo] = []
-        try:
-            index = msgspec.json.decode(read_bytes(fs, layout.index), type=_Index)
-            listed = index.snapshots
-        except FileNotFoundError:
-            problem = "index.json is missing"
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            problem = f"index.json can't be read: {error}"
+        listed, problem = _read_index(fs, layout)
         known = {info.snapshot_id for info in listed}
-        for name in fs.listdir(layout.snapshots):
+        names = fs.listdir(layout.snapshots) if fs.exists(layout.snapshots) else []
+        for name in names:
             snapshot_id, dot, suffix = name.rpartition(".")
             if dot and suffix == "snap" and snapshot_id not in known:
                 # Written and verified, and the crash came before it was listed; or the
                 # index is gone. Opening verifies it whole before relying on it.
-                with contextlib.suppress(DatabaseDamaged):
+                try:
                     listed.append(_describe(fs, layout, snapshot_id))
-            elif suffix == "tmp":
-                fs.unlink(layout.snapshots / name)
+                except NewerFormat:
+                    raise
+                except DatabaseDamaged as error:
+                    logger.debug("a file that nothing lists is passed over: %s", error)
         listed.sort(key=lambda info: (info.wal_offset, info.created_at))
-        if problem is not None and not listed:
-            problem = None
-        return cls(fs, layout, listed), problem
+        if problem is not None and (listed or problem.is_damage):
+            logger.warning("%s; rebuilt from the snapshot files", problem.text)
+        return cls(fs, layout, listed)
+
+    def remove_leftovers(self) -> None:
+        """Remove temporary files of writes that a crash cut short."""
+        for name in self._fs.listdir(self._layout.snapshots):
+            if name.endswith(".tmp"):
+                self._fs.unlink(self._layout.snapshots / name)
 
     @property
     def full(self) -> list[SnapshotInfo]:
         """Snapshots of the whole state, oldest first."""
         return [info for info in self.snapshots if info.kind == "full"]
+
+    def set_aside(self, info: SnapshotInfo) -> None:
+        """Rely on this one no more."""
+        self.snapshots = [other for other in self.snapshots if other is not info]
+        self.unusable.append(info)
 
     def with_added(self, added: SnapshotInfo) -> tuple[list[SnapshotInfo], list[SnapshotInfo]]:
         """The list with a new snapshot, and those that it makes superfluous."""
@@ -134,6 +152,7 @@ class Catalog:
         gone = full[:-KEPT_FULL_SNAPSHOTS]
         if added.kind == "full":
             gone += [info for info in kept if info.kind != "full"]
+            gone += [info for info in self.unusable if info.snapshot_id != added.snapshot_id]
         else:
             gone += [
                 info
@@ -147,11 +166,41 @@ class Catalog:
         data = msgspec.json.format(msgspec.json.encode(_Index(INDEX_FORMAT, snapshots)))
         replace_file(self._fs, self._layout.index, data)
 
+    def written(self, snapshots: list[SnapshotInfo], gone: list[SnapshotInfo]) -> None:
+        """Take note that this list is on disk, and which files it makes superfluous."""
+        self.snapshots = snapshots
+        self.unusable = [info for info in self.unusable if info not in gone]
+        self.legacy = False
+
     def remove_files(self, gone: list[SnapshotInfo]) -> None:
         """Delete files that the index names no more; what is left over does no harm."""
         for info in gone:
             with contextlib.suppress(OSError):
                 self._fs.unlink(self._layout.snapshot(info.snapshot_id))
+
+
+class _Problem(msgspec.Struct):
+    text: str
+    is_damage: bool
+
+
+def _read_index(fs: FileSystem, layout: Layout) -> tuple[list[SnapshotInfo], _Problem | None]:
+    try:
+        data = read_bytes(fs, layout.index)
+    except FileNotFoundError:
+        return [], _Problem("index.json is missing", False)
+    try:
+        index = msgspec.json.decode(data, type=_Index)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return [], _Problem(f"index.json can't be read: {error}", True)
+    if index.rstmdb_format != INDEX_FORMAT:
+        raise NewerFormat(
+            f"{layout.index}: format {index.rstmdb_format} was written by a newer release of rstmdb"
+        )
+    bad = [info for info in index.snapshots if "/" in info.snapshot_id or "\0" in info.snapshot_id]
+    if bad:
+        return [], _Problem(f"index.json: {bad[0].snapshot_id!r} is no snapshot id", True)
+    return index.snapshots, None
 
 
 def _describe(fs: FileSystem, layout: Layout, snapshot_id: str) -> SnapshotInfo:

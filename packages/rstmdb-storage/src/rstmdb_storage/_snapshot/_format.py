@@ -28,7 +28,7 @@ import msgspec
 import zstandard
 from crc32c import crc32c
 
-from rstmdb_storage._errors import DatabaseDamaged
+from rstmdb_storage._errors import DatabaseDamaged, NewerFormat
 
 __all__ = ["FORMAT_VERSION", "SnapshotHeader", "decode_blocks", "encode_blocks"]
 
@@ -99,7 +99,7 @@ def decode_blocks(read: Read, name: str) -> Iterator[tuple[str, list[Any]]]:
         raise DatabaseDamaged(f"{name}: not a snapshot file (it begins with {start[:4]!r})")
     version = _FILE_HEADER.unpack(start)[1]
     if version != FORMAT_VERSION:
-        raise DatabaseDamaged(
+        raise NewerFormat(
             f"{name}: snapshot format {version} was written by a newer release of rstmdb"
         )
     decompress = zstandard.ZstdDecompressor().decompress
