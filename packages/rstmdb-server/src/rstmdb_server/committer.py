@@ -36,7 +36,7 @@ class Committer:
 
     INLINE_BELOW_SECS = 0.0005
     """Flush in place while the usual flush takes less than this."""
-    INLINE_UP_TO_SESSIONS = 2
+    INLINE_UP_TO_SESSIONS = 8
     """Flush in place only where no more sessions than this wait: others have work to overlap."""
 
     def __init__(
