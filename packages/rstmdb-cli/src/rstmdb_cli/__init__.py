@@ -1,7 +1,12 @@
 """rstmdb-cli, the command line of rstmdb."""
 
-from importlib.metadata import version
-
 __all__ = ["__version__"]
 
-__version__ = version("rstmdb-cli")
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: importlib.metadata takes longer than a ping."""
+    if name != "__version__":
+        raise AttributeError(name)
+    from importlib.metadata import version
+
+    return version("rstmdb-cli")

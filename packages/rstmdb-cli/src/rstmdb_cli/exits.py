@@ -1,28 +1,31 @@
-"""Exit codes, and the one place where a failure becomes a line on standard error.
-
-0 done, 1 server error, 2 wrong usage, 3 unreachable, 4 authentication, 5 a precondition (not
-found, exists, invalid transition, guard, conflict), 6 timeout, 130 interrupted.
-"""
+"""Exit codes, and the one place where a failure becomes a line on standard error."""
 
 from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import click
 
-__all__ = ["AUTH", "INTERRUPTED", "PRECONDITION", "SERVER", "TIMEOUT", "UNREACHABLE", "reported"]
+from .output import escaped
+
+__all__ = ["CODES_HELP", "INTERRUPTED", "SERVER", "reported"]
 
 SERVER = 1
-USAGE = 2
 UNREACHABLE = 3
 AUTH = 4
 PRECONDITION = 5
 TIMEOUT = 6
 INTERRUPTED = 130
+
+CODES_HELP = (
+    "0 done, 1 server error, 2 wrong usage, 3 unreachable, 4 authentication, "
+    "5 precondition (not found, exists, invalid transition, guard, conflict), 6 timeout, "
+    "130 interrupted"
+)
 
 _BY_CODE = {
     "UNAUTHORIZED": AUTH,
@@ -39,48 +42,51 @@ _BY_CODE = {
 }
 
 _HINTS = {
-    "UNAUTHORIZED": "give a token with --token or RSTMDB_TOKEN",
-    "AUTH_FAILED": "check the token in --token or RSTMDB_TOKEN",
+    "UNAUTHORIZED": "; give a token with --token or RSTMDB_TOKEN",
+    "AUTH_FAILED": "; check the token in --token, RSTMDB_TOKEN or RSTMDB_URL",
 }
 
 
 @contextmanager
 def reported(*, verbose: bool) -> Iterator[None]:
-    """Turn what the client raises into a message and an exit code; never a traceback."""
-    from rstmdb_client import (
-        ConnectFailed,
-        ConnectionLost,
-        RequestTimeout,
-        RstmdbError,
-        ServerError,
-    )
+    """Turn what is raised into a message and an exit code; a traceback only when `verbose`.
 
+    What click itself knows how to report passes, a reader that has gone away among it.
+    """
     try:
         yield
-    except ServerError as error:
-        _report_server_error(error.code, error.message, error.details, verbose=verbose)
-    except RequestTimeout as error:
-        _fail(str(error), TIMEOUT)
-    except (ConnectFailed, ConnectionLost) as error:
-        _fail(f"{error}; is the server running there? (--server, RSTMDB_SERVER)", UNREACHABLE)
-    except RstmdbError as error:
-        _fail(str(error), SERVER)
-    except ValueError as error:  # a URL or a setting that makes no sense
-        _fail(str(error), USAGE)
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
+        message, code = _described(error, verbose=verbose)
+        click.echo(f"rstmdb-cli: {escaped(message)}", err=True)
+        sys.exit(code)
 
 
-def _report_server_error(
-    code: str, message: str, details: dict[str, object], *, verbose: bool
-) -> NoReturn:
-    hint = _HINTS.get(code)
-    text = f"{code}: {message}" + (f"; {hint}" if hint else "")
-    if verbose and details:
-        text += "\n" + json.dumps(details, indent=2, ensure_ascii=False)
-    _fail(text, _BY_CODE.get(code, SERVER))
+def _described(error: Exception, *, verbose: bool) -> tuple[str, int]:
+    """What to say about an error, and the exit code."""
+    import rstmdb_client as client
 
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"rstmdb-cli: {message}", err=True)
-    sys.exit(code)
+    if isinstance(error, client.ServerError):
+        message = f"{error.code}: {error.message}{_HINTS.get(error.code, '')}"
+        if verbose and error.details:
+            message += "\n" + json.dumps(error.details, indent=2, ensure_ascii=False)
+        return message, _BY_CODE.get(error.code, SERVER)
+    if isinstance(error, client.RequestTimeout):
+        return str(error), TIMEOUT
+    if isinstance(error, client.ConnectFailed):
+        return f"{error}; --server, RSTMDB_SERVER or RSTMDB_URL name the server", UNREACHABLE
+    if isinstance(error, client.ConnectionLost):
+        return str(error), UNREACHABLE
+    if isinstance(error, client.WatchEnded):
+        resume = error.resume_from
+        hint = "" if resume is None else f"; --from-offset {resume} is where it can go on"
+        return f"{error}{hint}", PRECONDITION
+    if isinstance(error, client.RstmdbError):
+        return str(error), SERVER
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    if verbose:
+        message += "\n" + "".join(traceback.format_exception(error)).rstrip()
+    return message, SERVER

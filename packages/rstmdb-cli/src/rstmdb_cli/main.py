@@ -6,54 +6,98 @@ from typing import Any
 
 import click
 
-from . import __version__
-from .commands import COMMANDS
+from .commands import SUBJECTS, load
+from .exits import CODES_HELP, reported
 from .output import FORMATS
 from .session import Session
 
 __all__ = ["main"]
 
 
+class _CommandLine(click.Group):
+    """Imports a command's module when it is used, and reports whatever goes wrong."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBJECTS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return load(cmd_name) if cmd_name in SUBJECTS else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with reported(verbose=ctx.params["verbose"]):
+            return super().invoke(ctx)
+
+
+def _address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value or any(c in "/?#@" or c.isspace() for c in value):
+        raise click.BadParameter(f"{value!r} is no HOST:PORT; a whole URL is for --url")
+    return value
+
+
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
 @click.group(
+    cls=_CommandLine,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": "RSTMDB_CLI",
         "max_content_width": 100,
+        "show_default": True,
     },
-    epilog="Exit codes: 0 done, 1 server error, 2 wrong usage, 3 unreachable, 4 authentication, "
-    "5 precondition (not found, exists, invalid transition, guard, conflict), 6 timeout, "
-    "130 interrupted.",
+    epilog=f"Exit codes: {CODES_HELP}.",
 )
-@click.option("--url", envvar="RSTMDB_URL", help="rstmdb://TOKEN@HOST:PORT: server, token, TLS.")
 @click.option(
-    "-s", "--server", envvar="RSTMDB_SERVER", default="127.0.0.1:7401", show_default=True,
-    metavar="HOST:PORT",
+    "-s", "--server", envvar="RSTMDB_SERVER", default="127.0.0.1:7401", metavar="HOST:PORT",
+    callback=_address, show_envvar=True, help="Where the server listens.",
 )  # fmt: skip
-@click.option("-t", "--token", envvar="RSTMDB_TOKEN")
-@click.option("--tls", is_flag=True, envvar="RSTMDB_TLS", help="Connect with TLS.")
-@click.option("--ca-cert", envvar="RSTMDB_CA_CERT", metavar="FILE", help="Trust these.")
-@click.option("--client-cert", envvar="RSTMDB_CLIENT_CERT", metavar="FILE")
-@click.option("--client-key", envvar="RSTMDB_CLIENT_KEY", metavar="FILE")
-@click.option("-k", "--insecure", is_flag=True, envvar="RSTMDB_INSECURE", help="Trust anybody.")
-@click.option("--server-name", envvar="RSTMDB_SERVER_NAME", help="Name in its certificate.")
 @click.option(
-    "--wire-mode", envvar="RSTMDB_WIRE_MODE", default="binary",
-    type=click.Choice(["binary", "jsonl"]), show_default=True,
+    "-t", "--token", envvar="RSTMDB_TOKEN", show_envvar=True, help="Token for AUTH.",
 )  # fmt: skip
-@click.option("-v", "--verbose", is_flag=True, envvar="RSTMDB_VERBOSE", help="Details of errors.")
+@click.option(
+    "--url", envvar="RSTMDB_URL", metavar="URL", show_envvar=True,
+    help="Server, token and TLS at once: rstmdb://TOKEN@HOST:PORT, or rstmdbs:// for TLS. "
+    "--server goes before the variable.",
+)  # fmt: skip
+@click.option(
+    "--tls", is_flag=True, envvar="RSTMDB_TLS", show_envvar=True,
+    help="Connect with TLS; the options from here to --server-name imply it.",
+)  # fmt: skip
+@click.option(
+    "--ca-cert", envvar="RSTMDB_CA_CERT", type=_FILE, show_envvar=True,
+    help="Trust the authorities in this PEM file.",
+)  # fmt: skip
+@click.option(
+    "--client-cert", envvar="RSTMDB_CLIENT_CERT", type=_FILE, show_envvar=True,
+    help="Show this certificate to the server (PEM).",
+)  # fmt: skip
+@click.option(
+    "--client-key", envvar="RSTMDB_CLIENT_KEY", type=_FILE, show_envvar=True,
+    help="Its key (PEM), if that is in a file of its own.",
+)  # fmt: skip
+@click.option(
+    "-k", "--insecure", is_flag=True, envvar="RSTMDB_INSECURE", show_envvar=True,
+    help="Do not verify the server's certificate.",
+)  # fmt: skip
+@click.option(
+    "--server-name", envvar="RSTMDB_SERVER_NAME", metavar="NAME", show_envvar=True,
+    help="The name that the server's certificate must have, if not its host's.",
+)  # fmt: skip
+@click.option(
+    "--wire-mode", envvar="RSTMDB_WIRE_MODE", default="binary", show_envvar=True,
+    type=click.Choice(["binary", "jsonl"]), help="How messages travel.",
+)  # fmt: skip
+@click.option(
+    "-v", "--verbose", is_flag=True, envvar="RSTMDB_VERBOSE", show_envvar=True,
+    help="Show the details of errors.",
+)  # fmt: skip
 @click.option(
     "-o", "--output", envvar="RSTMDB_OUTPUT", default="table", type=click.Choice(FORMATS),
-    show_default=True,
+    show_envvar=True, help="How results are shown.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Short for --output json.")
-@click.version_option(__version__, "--version", prog_name="rstmdb-cli")
+@click.version_option(None, "--version", package_name="rstmdb-cli", prog_name="rstmdb-cli")
 @click.pass_context
-def main(context: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def main(context: click.Context, /, *, as_json: bool, output: str, **options: Any) -> None:
     """Talk to an rstmdb server."""
-    if as_json:
-        options["output"] = "json"
-    context.obj = Session(**options)
-
-
-for _command in COMMANDS:
-    main.add_command(_command)
+    del options["verbose"]  # which is for whoever reports errors
+    context.obj = Session.resolve(context, output="json" if as_json else output, **options)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-__all__ = ["FORMATS", "show", "show_rows"]
+__all__ = ["FORMATS", "encoded", "escaped", "show", "show_rows"]
 
 FORMATS = ("table", "json", "ndjson", "yaml")
 
@@ -16,50 +16,59 @@ FORMATS = ("table", "json", "ndjson", "yaml")
 def show(result: dict[str, Any], output: str) -> None:
     """Show one object: a line a field, or in the format asked for."""
     if output != "table":
-        click.echo(_encoded(result, output))
+        click.echo(encoded(result, output))
         return
     width = max((len(name) for name in result), default=0)
     for name, value in result.items():
-        click.echo(f"{name:<{width}}  {_cell(value)}")
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {_cell(value)}")
 
 
-def show_rows(
-    result: dict[str, Any], rows: str, output: str, *, columns: Sequence[str] = ()
-) -> None:
+def show_rows(result: dict[str, Any], rows: str, output: str, columns: Sequence[str]) -> None:
     """Show a list inside a result: aligned columns, one JSON object a line, or the whole."""
     items: list[dict[str, Any]] = result[rows]
     if output == "ndjson":
         for item in items:
-            click.echo(_encoded(item, output))
+            click.echo(encoded(item, output))
         return
     if output != "table":
-        click.echo(_encoded(result, output))
+        click.echo(encoded(result, output))
         return
-    names = list(columns) or list(dict.fromkeys(name for item in items for name in item))
-    lines = [[name.upper() for name in names]]
-    lines += [[_cell(item.get(name)) for name in names] for item in items]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    for line in lines:
+    lines = [[name.upper() for name in columns]]
+    lines += [[_cell(item.get(name)) for name in columns] for item in items]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for number, line in enumerate(lines):
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        click.echo(click.style("  ".join(cells).rstrip(), bold=number == 0, reset=number == 0))
     rest = {name: value for name, value in result.items() if name != rows}
     if rest:
         click.echo(", ".join(f"{name}: {_cell(value)}" for name, value in rest.items()))
 
 
-def _cell(value: Any) -> str:
-    """A value on one line; control characters of clients can't reach the terminal."""
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value if value.isprintable() else json.dumps(value)
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _encoded(value: Any, output: str) -> str:
+def encoded(value: Any, output: str) -> str:
+    """A value as json, ndjson (on one line) or yaml."""
     if output == "yaml":
         import yaml  # only this format needs it
 
-        text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(value, sort_keys=False)
         return text.rstrip("\n")
-    return json.dumps(value, indent=None if output == "ndjson" else 2, ensure_ascii=False)
+    indent = None if output == "ndjson" else 2
+    return escaped(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def escaped(text: str) -> str:
+    r"""Text whose control characters are \u escapes, so that none reaches a terminal; lines stay.
+
+    Inside JSON, where they occur in strings only, the escapes mean the same characters.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def _cell(value: Any) -> str:
+    """A value on one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return encoded(value, "ndjson")

@@ -2,70 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-
-from .exits import reported
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from rstmdb_client import SyncClient
+    from rstmdb_client import SyncClient, Target
 
 __all__ = ["Session", "pass_session"]
 
+_IMPLY_TLS = ("ca_cert", "client_cert", "client_key", "insecure", "server_name")
 
-@dataclass(frozen=True)
-class Session:
-    """The global options of one invocation."""
 
-    url: str | None
-    server: str
-    token: str | None
-    tls: bool
-    ca_cert: str | None
-    client_cert: str | None
-    client_key: str | None
-    insecure: bool
-    server_name: str | None
-    wire_mode: str
-    verbose: bool
+class Session(NamedTuple):
+    """The global options of one invocation.
+
+    `options` are the client's own: `over` go before what the URL says, `under` count where
+    it says nothing.
+    """
+
+    url: str
+    over: dict[str, Any]
+    under: dict[str, Any]
     output: str
 
-    def target(self) -> str:
-        """The client's URL; --url and RSTMDB_URL set server, token and TLS at once."""
-        if self.url is not None:
-            return self.url
-        options = {
-            "ca_cert": self.ca_cert,
-            "client_cert": self.client_cert,
-            "client_key": self.client_key,
-            "server_name": self.server_name,
-            "insecure": "true" if self.insecure else None,
-            "wire_mode": None if self.wire_mode == "binary" else self.wire_mode,
+    @classmethod
+    def resolve(
+        cls,
+        context: click.Context,
+        *,
+        url: str | None,
+        server: str,
+        output: str,
+        **options: Any,
+    ) -> Session:
+        """Decide between the command line, the URL and the variables, in this order."""
+
+        def source(name: str) -> ParameterSource | None:
+            return context.get_parameter_source(name)
+
+        typed = {n for n in options if source(n) is ParameterSource.COMMANDLINE}
+        if url and source("server") is ParameterSource.COMMANDLINE:
+            if source("url") is ParameterSource.COMMANDLINE:
+                raise click.UsageError("--url and --server both name the server: give one")
+            url = None  # nor does the token in RSTMDB_URL go to another server
+        if not url:
+            options["tls"] = options["tls"] or any(options[name] for name in _IMPLY_TLS)
+            return cls(f"rstmdb://{server}", options, {}, output)
+        over = {name: options[name] for name in typed}
+        if typed.intersection(_IMPLY_TLS):
+            over["tls"] = True
+        if source("wire_mode") is not ParameterSource.DEFAULT:
+            over["wire_mode"] = options["wire_mode"]
+        under = {
+            n: v for n, v in options.items() if n not in over and n not in ("tls", "wire_mode")
         }
-        query = urlencode({name: value for name, value in options.items() if value is not None})
-        secure = self.tls or any((self.ca_cert, self.client_cert, self.insecure))
-        token = f"{quote(self.token, safe='')}@" if self.token else ""
-        scheme = "rstmdbs" if secure else "rstmdb"
-        return f"{scheme}://{token}{self.server}" + (f"?{query}" if query else "")
+        return cls(url, over, under, output)
 
-    @contextmanager
-    def connected(self) -> Iterator[SyncClient]:
-        """A connected client; what goes wrong becomes a message and an exit code."""
-        with reported(verbose=self.verbose):
-            from rstmdb_client import SyncClient
+    def target(self) -> Target:
+        """Where the client is to connect, and how. Raises UsageError."""
+        from rstmdb_client import Target
 
-            with SyncClient.from_url(self.target()) as client:
-                yield client
+        try:
+            target = Target.parse(self.url, **self.over)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        unsaid = {name: value for name, value in self.under.items() if not getattr(target, name)}
+        target = target.with_options(**unsaid)
+        if target.client_key and not target.client_cert:
+            raise click.UsageError("--client-key needs --client-cert")
+        return target
+
+    def client(self) -> SyncClient:
+        """A client that is not connected yet."""
+        from rstmdb_client import SyncClient
+
+        return SyncClient(self.target())
 
     def call(self, op: str, **params: Any) -> dict[str, Any]:
         """Send one request and return exactly the protocol's result object."""
         given = {name: value for name, value in params.items() if value is not None}
-        with self.connected() as client:
+        with self.client() as client:
             return client.call(op, given)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import click
 
+from rstmdb_cli.exits import INTERRUPTED
 from rstmdb_cli.output import show
 from rstmdb_cli.session import Session, pass_session
 
-__all__ = ["COMMANDS"]
+__all__ = ["flush_all", "hash_token", "info", "ping"]
 
 
 @click.command()
@@ -30,6 +29,8 @@ def info(session: Session) -> None:
 @click.argument("token")
 def hash_token(token: str) -> None:
     """Print the hash of TOKEN, as auth.token_hashes and secrets files hold it."""
+    import hashlib
+
     click.echo(hashlib.sha256(token.encode()).hexdigest())
 
 
@@ -39,8 +40,10 @@ def hash_token(token: str) -> None:
 def flush_all(session: Session, yes: bool) -> None:
     """Empty the whole database: machines, instances, everything."""
     if not yes:
-        click.confirm(f"Remove everything from {session.server}?", abort=True)
+        hosts = ", ".join(f"{host}:{port}" for host, port in session.target().hosts)
+        try:
+            click.confirm(f"Remove everything from {hosts}?", abort=True, err=True)
+        except click.Abort:
+            click.echo("rstmdb-cli: nothing was removed; --yes does not ask", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
     show(session.call("FLUSH_ALL"), session.output)
-
-
-COMMANDS = (ping, info, hash_token, flush_all)

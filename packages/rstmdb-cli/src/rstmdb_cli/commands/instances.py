@@ -1,26 +1,28 @@
-"""create-instance, get-instance, list-instances, apply-event, delete-instance, batch."""
+"""create-instance, get-instance, list-instances, apply-event, delete-instance."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from rstmdb_cli.output import show, show_rows
 from rstmdb_cli.session import Session, pass_session
-from rstmdb_cli.values import JSON_OBJECT
+from rstmdb_cli.values import VERSION, json_object
 
-__all__ = ["COMMANDS"]
+__all__ = ["apply_event", "create_instance", "delete_instance", "get_instance", "list_instances"]
 
 _KEY_HELP = "Makes it safe to send the same request again."
+_COLUMNS = ("id", "machine", "version", "state", "created_at", "updated_at", "last_wal_offset")
 
 
 @click.command("create-instance")
-@click.option("-m", "--machine", required=True)
-@click.option("-V", "--version", type=int, required=True)
+@click.option("-m", "--machine", required=True, help="Name of the machine.")
+@click.option("-V", "--version", type=VERSION, required=True, help="Version of the machine.")
 @click.option("-i", "--id", "instance_id", help="The server makes a UUID when absent.")
-@click.option("-c", "--ctx", type=JSON_OBJECT, help="Initial context: JSON, @file or -.")
+@click.option(
+    "-c", "--ctx", type=json_object, metavar="JSON", help="Initial context: JSON, @file or -."
+)
 @click.option("--idempotency-key", help=_KEY_HELP)
 @pass_session
 def create_instance(
@@ -52,10 +54,10 @@ def get_instance(session: Session, instance_id: str) -> None:
 
 
 @click.command("list-instances")
-@click.option("--machine")
-@click.option("--state")
+@click.option("--machine", help="Only those of this machine.")
+@click.option("--state", help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(min=0), help="100 unless given, at most 10000.")
-@click.option("--offset", type=click.IntRange(min=0))
+@click.option("--offset", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
 @pass_session
 def list_instances(
     session: Session,
@@ -68,15 +70,23 @@ def list_instances(
     result = session.call(
         "LIST_INSTANCES", machine=machine, state=state, limit=limit, offset=offset
     )
-    show_rows(result, "instances", session.output)
+    show_rows(result, "instances", session.output, _COLUMNS)
 
 
 @click.command("apply-event")
-@click.option("-i", "--id", "instance_id", required=True)
-@click.option("-e", "--event", required=True)
-@click.option("-p", "--payload", type=JSON_OBJECT, help="Merged into the context: JSON, @file, -.")
+@click.option("-i", "--id", "instance_id", required=True, help="Id of the instance.")
+@click.option("-e", "--event", required=True, help="Name of the event.")
+@click.option(
+    "-p",
+    "--payload",
+    type=json_object,
+    metavar="JSON",
+    help="Merged into the context: JSON, @file, -.",
+)
 @click.option("--expected-state", help="Refuse unless the instance is in this state.")
-@click.option("--expected-offset", type=int, help="Refuse unless it was last changed there.")
+@click.option(
+    "--expected-offset", type=click.IntRange(min=0), help="Refuse unless it was last changed there."
+)
 @click.option("--event-id", help="Kept with the instance as last_event_id.")
 @click.option("--idempotency-key", help=_KEY_HELP)
 @pass_session
@@ -114,32 +124,3 @@ def delete_instance(session: Session, instance_id: str, idempotency_key: str | N
         "DELETE_INSTANCE", instance_id=instance_id, idempotency_key=idempotency_key
     )
     show(result, session.output)
-
-
-@click.command()
-@click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--atomic", is_flag=True, help="All or nothing.")
-@pass_session
-def batch(session: Session, file: TextIO, atomic: bool) -> None:
-    """Run the operations of FILE as one batch; - is standard input.
-
-    A JSON object a line: {"op": "APPLY_EVENT", "params": {...}}.
-    """
-    ops = []
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            ops.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise click.BadParameter(
-                f"line {number} is not valid JSON: {error.msg} at column {error.colno}",
-                param_hint="FILE",
-            ) from error
-    result = session.call("BATCH", mode="atomic" if atomic else "best_effort", ops=ops)
-    show_rows(result, "results", session.output, columns=("status", "result", "error"))
-    if any(item["status"] == "error" for item in result["results"]):
-        raise click.exceptions.Exit(1)
-
-
-COMMANDS = (create_instance, get_instance, list_instances, apply_event, delete_instance, batch)

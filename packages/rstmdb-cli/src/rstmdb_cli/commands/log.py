@@ -7,7 +7,7 @@ import click
 from rstmdb_cli.output import show, show_rows
 from rstmdb_cli.session import Session, pass_session
 
-__all__ = ["COMMANDS"]
+__all__ = ["backup", "compact", "snapshot_instance", "wal_read", "wal_stats"]
 
 
 @click.command("wal-read")
@@ -20,7 +20,7 @@ __all__ = ["COMMANDS"]
 def wal_read(session: Session, from_offset: int, limit: int | None) -> None:
     """Show records of the log."""
     result = session.call("WAL_READ", from_offset=from_offset, limit=limit)
-    show_rows(result, "records", session.output, columns=("sequence", "offset", "entry"))
+    show_rows(result, "records", session.output, ("sequence", "offset", "entry"))
 
 
 @click.command("wal-stats")
@@ -52,6 +52,3 @@ def compact(session: Session, force: bool) -> None:
 def backup(session: Session, name: str | None) -> None:
     """Make a verified copy in the server's backup directory."""
     show(session.call("BACKUP", name=name), session.output)
-
-
-COMMANDS = (wal_read, wal_stats, snapshot_instance, compact, backup)

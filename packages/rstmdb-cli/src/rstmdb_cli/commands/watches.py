@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
+from rstmdb_cli.output import encoded
 from rstmdb_cli.session import Session, pass_session
-from rstmdb_cli.values import CommaList
+from rstmdb_cli.values import names
 
-__all__ = ["COMMANDS"]
+if TYPE_CHECKING:
+    from rstmdb_client import SyncWatch
+
+__all__ = ["watch_all", "watch_instance"]
 
 _NO_CTX = click.option("--no-ctx", is_flag=True, help="Leave contexts out.")
 _FROM = click.option(
@@ -20,11 +22,16 @@ _FROM = click.option(
 )
 
 
-def _print(events: Iterator[Any]) -> None:
+def _print_events(begin: Callable[[], SyncWatch]) -> None:
     """Print events as they come; Ctrl-C ends the watch and is no failure."""
+    from msgspec import to_builtins
+
     try:
-        for event in events:
-            click.echo(json.dumps(msgspec.to_builtins(event), ensure_ascii=False))
+        with begin() as watch:
+            offset = watch.begun.get("wal_offset", watch.begun.get("current_wal_offset"))
+            click.echo(f"watching, the log is at {offset}; Ctrl-C ends", err=True)
+            for event in watch:
+                click.echo(encoded(to_builtins(event), "ndjson"))
     except KeyboardInterrupt:
         click.echo("stopped watching", err=True)
 
@@ -37,17 +44,18 @@ def _print(events: Iterator[Any]) -> None:
 def watch_instance(
     session: Session, instance_id: str, no_ctx: bool, from_offset: int | None
 ) -> None:
-    """Watch the transitions of the instance ID."""
-    with session.connected() as client:
-        click.echo(f"watching {instance_id}; Ctrl-C ends", err=True)
-        _print(client.watch_instance(instance_id, include_ctx=not no_ctx, from_offset=from_offset))
+    """Watch the transitions of the instance ID, a JSON object a line."""
+    client = session.client()
+    _print_events(
+        lambda: client.watch_instance(instance_id, include_ctx=not no_ctx, from_offset=from_offset)
+    )
 
 
 @click.command("watch-all")
-@click.option("--machines", type=CommaList(), help="Only of these, separated by commas.")
-@click.option("--from-states", type=CommaList())
-@click.option("--to-states", type=CommaList())
-@click.option("--events", type=CommaList())
+@click.option("--machines", type=names, help="Only these machines, separated by commas.")
+@click.option("--from-states", type=names, help="Only transitions out of these states.")
+@click.option("--to-states", type=names, help="Only transitions into these states.")
+@click.option("--events", type=names, help="Only these events.")
 @_NO_CTX
 @_FROM
 @pass_session
@@ -60,19 +68,15 @@ def watch_all(
     no_ctx: bool,
     from_offset: int | None,
 ) -> None:
-    """Watch all transitions that pass the filters."""
-    with session.connected() as client:
-        click.echo("watching; Ctrl-C ends", err=True)
-        _print(
-            client.watch_all(
-                machines=machines,
-                from_states=from_states,
-                to_states=to_states,
-                events=events,
-                include_ctx=not no_ctx,
-                from_offset=from_offset,
-            )
+    """Watch all transitions that pass the filters, a JSON object a line."""
+    client = session.client()
+    _print_events(
+        lambda: client.watch_all(
+            machines=machines,
+            from_states=from_states,
+            to_states=to_states,
+            events=events,
+            include_ctx=not no_ctx,
+            from_offset=from_offset,
         )
-
-
-COMMANDS = (watch_instance, watch_all)
+    )
