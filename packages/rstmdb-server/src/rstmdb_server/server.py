@@ -111,10 +111,12 @@ async def serve(config: Config) -> int:
     logger.info("data directory %s, fsync %s", config.storage.data_dir, config.storage.fsync_policy)
     tokens = TokenSet(config.auth)
     ssl_context = make_ssl_context(config.tls) if config.tls.enabled else None
+    # Recovery builds what lives as long as the server: no collection needs to look at it,
+    # neither while it grows nor later.
+    gc.disable()
     store, unlock = _open(config)
-    # What recovery built lives as long as the server: no collection needs to look at it.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(100_000, 50, 1000)
     metrics = Metrics()
     metrics.recovery_seconds = store.recovered.seconds
