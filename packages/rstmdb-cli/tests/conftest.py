@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import queue
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rstmdb_cli.main import main
+from rstmdb_protocol import encode_frame
 from rstmdb_server.testing import ServerProcess
 from wire import Wire
 
@@ -65,7 +70,7 @@ def wire(server: ServerProcess) -> Iterator[Wire]:
 
 @pytest.fixture
 def invoke() -> Callable[..., Result]:
-    """Run a command line in this process; `server` names no server unless it is given."""
+    """Run a command line in this process."""
 
     def run(*arguments: str, **options: Any) -> Result:
         result = CliRunner().invoke(main, list(arguments), prog_name="rstmdb-cli", **options)
@@ -101,3 +106,63 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+class Fake:
+    """A server that greets, notes what it is asked, and answers as a test says.
+
+    `answer` gets a request and returns what to merge into the response; None is silence,
+    and ConnectionAbortedError closes the connection.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.seen: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream:
+                try:
+                    while header := stream.read(18):
+                        self._one(connection, stream.read(int.from_bytes(header[10:14], "big")))
+                except ConnectionError:
+                    continue
+
+    def _one(self, connection: socket.socket, payload: bytes) -> None:
+        request = json.loads(payload)
+        self.seen.put(request)
+        response: dict[str, Any] | None = {
+            "status": "ok",
+            "result": {"protocol_version": 1, "wire_mode": "binary_json", "features": []}
+            | {"server_name": "fake", "server_version": "0"},
+        }
+        if request["op"] != "HELLO":
+            response = self._answer(request)
+        if response is not None:
+            message = {"type": "response", "id": request["id"], **response}
+            connection.sendall(encode_frame(json.dumps(message).encode()))
+
+
+@pytest.fixture
+def fake() -> Iterator[Callable[..., Fake]]:
+    """Start fake servers."""
+    started: list[Fake] = []
+
+    def start(answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Fake:
+        started.append(Fake(answer))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

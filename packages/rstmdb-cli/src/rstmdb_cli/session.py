@@ -72,6 +72,10 @@ class Session(NamedTuple):
         target = target.with_options(**unsaid)
         if target.client_key and not target.client_cert:
             raise click.UsageError("--client-key needs --client-cert")
+        try:
+            target.ssl_context()
+        except OSError as error:  # ssl.SSLError is one
+            raise click.UsageError(f"the files for TLS can't be used: {error}") from error
         return target
 
     def client(self) -> SyncClient:

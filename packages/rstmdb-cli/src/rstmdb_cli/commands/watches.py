@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,7 @@ def _print_events(begin: Callable[[], SyncWatch]) -> None:
     from msgspec import to_builtins
 
     try:
-        with begin() as watch:
+        with closing(begin()) as watch, watch:  # a watch that is refused is closed as well
             offset = watch.begun.get("wal_offset", watch.begun.get("current_wal_offset"))
             click.echo(f"watching, the log is at {offset}; Ctrl-C ends", err=True)
             for event in watch:
