@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ ORDER: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server for the tests of a module."""
+@pytest.fixture(scope="module", params=["callback", "trio"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """One server for the tests of a module: on asyncio's callbacks, and on trio's streams."""
     folder: Path = tmp_path_factory.mktemp("server")
     env = {
         "RSTMDB_ALLOW_FLUSH_ALL": "true",
@@ -33,7 +36,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         "RSTMDB_COMPACT_ENABLED": "false",
         "RSTMDB_MAX_MACHINE_VERSIONS": "3",
     }
-    with ServerProcess(folder, env) as process:
+    support = str(Path(__file__).parent / "support")
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, (support, os.environ.get("PYTHONPATH"))))
+    module = "rstmdb_server" if request.param == "callback" else "trio_server"
+    with ServerProcess(folder, env, module=module) as process:
         yield process
 
 

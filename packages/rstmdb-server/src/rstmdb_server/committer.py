@@ -7,6 +7,7 @@ writer two changes of thread.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 
 from rstmdb_storage import LogFailed, Store
 
-__all__ = ["Committer", "EventLoop"]
+__all__ = ["Committer", "EventLoop", "current_event_loop", "runs_on_asyncio"]
 
 
 class EventLoop:
@@ -29,6 +30,26 @@ class EventLoop:
     ) -> None:
         self.call_soon = call_soon
         self.call_soon_threadsafe = call_soon_threadsafe
+
+
+def runs_on_asyncio() -> bool:
+    """Whether the caller runs on asyncio (uvloop included), and not on trio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def current_event_loop() -> EventLoop:
+    """The loop that the caller runs on, on either backend."""
+    if runs_on_asyncio():
+        loop = asyncio.get_running_loop()
+        return EventLoop(loop.call_soon, loop.call_soon_threadsafe)
+    import trio  # only there when the application runs on it
+
+    token = trio.lowlevel.current_trio_token()
+    return EventLoop(token.run_sync_soon, token.run_sync_soon)
 
 
 class Committer:

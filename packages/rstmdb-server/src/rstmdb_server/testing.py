@@ -28,6 +28,7 @@ class ServerProcess:
 
     `folder` gets the data directory and the log `server.log`. `env` holds RSTMDB_* settings,
     `command` what to run in the server's place (its arguments follow), for example strace.
+    `module` is what `python -m` runs, for a server that is started in another way.
     The port stays the same over restarts.
     """
 
@@ -38,6 +39,7 @@ class ServerProcess:
         *,
         command: tuple[str, ...] = (),
         config: Path | None = None,
+        module: str = "rstmdb_server",
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
@@ -47,6 +49,7 @@ class ServerProcess:
         self._env = dict(env or {})
         self._command = command
         self._config = config
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,7 +72,7 @@ class ServerProcess:
         """Start and wait until the server listens. Raises ServerStartError."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("RSTMDB_")}
         begin = self.log_path.stat().st_size if self.log_path.exists() else 0
-        arguments = [*self._command, sys.executable, "-m", "rstmdb_server"]
+        arguments = [*self._command, sys.executable, "-m", self._module]
         arguments += ["--data-dir", str(self.data_dir), "--bind", self.address]
         if self._config is not None:
             arguments += ["--config", str(self._config)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Transport"]
+__all__ = ["Listener", "Transport"]
 
 
 class Transport(Protocol):
@@ -29,3 +29,13 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+
+
+class Listener(Protocol):
+    """Sockets that take connections and give each a session."""
+
+    addresses: list[str]
+    """Where it listens, as host:port."""
+
+    async def stop(self) -> None:
+        """Take no more connections; those that there are live on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, cast
 
 from rstmdb_server.session import Session
@@ -10,7 +11,7 @@ from rstmdb_server.session import Session
 if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
 
-__all__ = ["CallbackTransport"]
+__all__ = ["CallbackListener", "CallbackTransport"]
 
 WRITE_HIGH_BYTES = 256 * 1024
 
@@ -72,3 +73,31 @@ class CallbackTransport(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
+
+
+class CallbackListener:
+    """Listens on asyncio with a protocol callback a connection."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        self.addresses = ["{}:{}".format(*one.getsockname()[:2]) for one in server.sockets]
+
+    @classmethod
+    async def start(
+        cls, hub: Hub, host: str, port: int, context: ssl.SSLContext | None
+    ) -> CallbackListener:
+        """Listen. Raises OSError."""
+        handshake_secs = hub.config.limits.handshake_timeout_secs if context else None
+        server = await asyncio.get_running_loop().create_server(
+            lambda: CallbackTransport(hub),
+            host,
+            port,
+            backlog=1024,
+            ssl=context,
+            ssl_handshake_timeout=handshake_secs,
+        )
+        return cls(server)
+
+    async def stop(self) -> None:
+        """Take no more connections."""
+        self._server.close()
