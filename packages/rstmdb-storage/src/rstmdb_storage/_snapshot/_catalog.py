@@ -1,7 +1,8 @@
 """index.json, the list of snapshots, and the files that it names.
 
-Ours: {"rstmdb_format": 1, "snapshots": [{snapshot_id, kind, wal_offset, created_at,
-size_bytes, checksum, instance_id?}, ...]}, oldest first. The original's is an object from
+Ours: {"rstmdb_format": 1, "checksum": c, "snapshots": [{snapshot_id, kind, wal_offset,
+created_at, size_bytes, checksum, instance_id?}, ...]}, oldest first; c is the CRC32C, in hex, of
+the list as compact JSON. The original's is an object from
 instance id to {snapshot_id, instance_id, wal_offset, created_at, size_bytes, checksum}.
 """
 
@@ -12,6 +13,7 @@ import logging
 from typing import Any
 
 import msgspec
+from crc32c import crc32c
 
 from rstmdb_storage._errors import DatabaseDamaged, NewerFormat
 from rstmdb_storage._layout import Layout
@@ -42,7 +44,12 @@ class SnapshotInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class _Index(msgspec.Struct):
     rstmdb_format: int
+    checksum: str
     snapshots: list[SnapshotInfo]
+
+
+def _checksum(snapshots: list[SnapshotInfo]) -> str:
+    return f"{crc32c(msgspec.json.encode(snapshots)):08x}"
 
 
 def is_legacy_index(data: bytes) -> bool:
@@ -163,7 +170,8 @@ class Catalog:
 
     def write(self, snapshots: list[SnapshotInfo]) -> None:
         """Put a list on disk, durably; blocking, for any thread."""
-        data = msgspec.json.format(msgspec.json.encode(_Index(INDEX_FORMAT, snapshots)))
+        index = _Index(INDEX_FORMAT, _checksum(snapshots), snapshots)
+        data = msgspec.json.format(msgspec.json.encode(index))
         replace_file(self._fs, self._layout.index, data)
 
     def written(self, snapshots: list[SnapshotInfo], gone: list[SnapshotInfo]) -> None:
@@ -179,6 +187,10 @@ class Catalog:
                 self._fs.unlink(self._layout.snapshot(info.snapshot_id))
 
 
+class _Format(msgspec.Struct):
+    rstmdb_format: int
+
+
 class _Problem(msgspec.Struct):
     text: str
     is_damage: bool
@@ -190,16 +202,16 @@ def _read_index(fs: FileSystem, layout: Layout) -> tuple[list[SnapshotInfo], _Pr
     except FileNotFoundError:
         return [], _Problem("index.json is missing", False)
     try:
+        version = msgspec.json.decode(data, type=_Format).rstmdb_format
+        if version != INDEX_FORMAT:
+            raise NewerFormat(
+                f"{layout.index}: format {version} was written by a newer release of rstmdb"
+            )
         index = msgspec.json.decode(data, type=_Index)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return [], _Problem(f"index.json can't be read: {error}", True)
-    if index.rstmdb_format != INDEX_FORMAT:
-        raise NewerFormat(
-            f"{layout.index}: format {index.rstmdb_format} was written by a newer release of rstmdb"
-        )
-    bad = [info for info in index.snapshots if "/" in info.snapshot_id or "\0" in info.snapshot_id]
-    if bad:
-        return [], _Problem(f"index.json: {bad[0].snapshot_id!r} is no snapshot id", True)
+    if index.checksum != _checksum(index.snapshots):
+        return [], _Problem("index.json does not match its checksum", True)
     return index.snapshots, None
 
 
