@@ -1,10 +1,13 @@
 """Exceptions of the client.
 
 RstmdbError
-├── ConnectFailed        no server could be reached, or it refused HELLO or TLS
-├── ConnectionLost       the connection broke; nothing that was asked is known to be done
+├── ConnectFailed        no server could be reached, or it did not answer the greeting
+│   └── TlsSetupFailed   a certificate or key file can't be used
+├── ConnectionLost       the connection broke under a call that may be sent again
 │   └── OutcomeUnknown   it broke under a write without an idempotency key
-├── RequestTimeout       no answer in time; whether a write was done is not known
+├── RequestTimeout       no answer in time (a TimeoutError, too)
+├── RequestTooLarge      a request above the limit of the protocol; nothing was sent
+├── UnexpectedAnswer     an answer that is not what the protocol promises
 ├── WatchEnded           a watch can't go on; `resume_from` says from where a new one can
 ├── BatchNotRun          results of a batch were asked for before it ran
 └── ServerError          the server answered with an error; one subclass a code:
@@ -21,25 +24,76 @@ from typing import Any
 
 from rstmdb_protocol import ErrorBody, ErrorCode
 
+__all__ = [
+    "ERROR_CLASSES",
+    "AuthFailedError",
+    "BadRequestError",
+    "BatchNotRun",
+    "ConflictError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "GuardFailedError",
+    "InstanceExistsError",
+    "InstanceNotFoundError",
+    "InternalServerError",
+    "InvalidTransitionError",
+    "MachineNotFoundError",
+    "MachineVersionExistsError",
+    "MachineVersionLimitExceededError",
+    "NotFoundError",
+    "OutcomeUnknown",
+    "RateLimitedError",
+    "RequestTimeout",
+    "RequestTooLarge",
+    "RstmdbError",
+    "ServerError",
+    "TlsSetupFailed",
+    "UnauthorizedError",
+    "UnexpectedAnswer",
+    "UnsupportedProtocolError",
+    "WalIoError",
+    "WatchEnded",
+    "server_error",
+]
+
 
 class RstmdbError(Exception):
     """Root of this package's exceptions."""
 
 
 class ConnectFailed(RstmdbError):
-    """No server could be reached."""
+    """No server could be reached, or none answered the greeting in time."""
+
+
+class TlsSetupFailed(ConnectFailed):
+    """A certificate or key file is missing or can't be used: trying again is of no use."""
 
 
 class ConnectionLost(RstmdbError):
-    """The connection broke."""
+    """The connection broke. `sent` is False where the request surely never left."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class OutcomeUnknown(ConnectionLost):
     """The connection broke under a write without an idempotency key: it may be done or not."""
 
 
-class RequestTimeout(RstmdbError):
-    """No answer in time; whether a write was done is not known."""
+class RequestTimeout(RstmdbError, TimeoutError):
+    """No answer in time; whether a write was done is not known.
+
+    The same write with the same idempotency key finds out, and does it at most once.
+    """
+
+
+class RequestTooLarge(RstmdbError, ValueError):
+    """A request above 16 MiB; nothing was sent."""
+
+
+class UnexpectedAnswer(RstmdbError):
+    """An answer without a field that the protocol promises."""
 
 
 class BatchNotRun(RstmdbError):
@@ -49,6 +103,7 @@ class BatchNotRun(RstmdbError):
 class WatchEnded(RstmdbError):
     """A watch can't go on: its instance was deleted, or its position was compacted away.
 
+    `reason` is the server's word, for example `instance_deleted`, `flush_all` or `compacted`;
     `resume_from` is the offset from which a new watch can begin, None where there is none.
     """
 
@@ -68,11 +123,14 @@ class ServerError(RstmdbError):
     def __init__(
         self, code: str, message: str, retryable: bool, details: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(code, message, retryable, details)
         self.code = code
         self.message = message
         self.retryable = retryable
         self.details: dict[str, Any] = details or {}
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class UnsupportedProtocolError(ServerError):

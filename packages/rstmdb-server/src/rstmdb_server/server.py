@@ -24,6 +24,7 @@ from rstmdb_storage import (
     Store,
     WriteFailed,
     open_store,
+    split_offset,
 )
 
 from . import __version__, systemd
@@ -45,6 +46,7 @@ logger = logging.getLogger("rstmdb.server")
 
 STOP_DEADLINE_SECS = 10.0
 SWEEP_SECS = 1.0
+IMPRECISE_SOON_SEGMENT = 6000
 
 
 def storage_options(config: Config) -> StorageOptions:
@@ -175,6 +177,7 @@ class Server:
         self._ssl_context = ssl_context
         self._streams = streams
         self._listener: Listener | None = None
+        self._warned_of_precision = False
 
     async def run(self) -> None:
         """Listen, serve, and return when a signal has asked to stop and all has drained."""
@@ -270,6 +273,7 @@ class Server:
             for session in list(hub.sessions):
                 self._enforce_deadlines(session, now)
             self._enforce_buffers()
+            self._watch_precision()
 
     def _enforce_deadlines(self, session: Session, now: float) -> None:
         limits = self._hub.config.limits
@@ -288,6 +292,17 @@ class Server:
         ):
             session.close()
             session.flush()
+
+    def _watch_precision(self) -> None:
+        """Warn once, long before offsets pass what JavaScript's numbers hold exactly."""
+        segment_id = split_offset(self._hub.store.log.head)[0]
+        if segment_id >= IMPRECISE_SOON_SEGMENT and not self._warned_of_precision:
+            self._warned_of_precision = True
+            logger.warning(
+                "the log has reached segment %d; from segment 8192 on offsets are larger than "
+                "JavaScript clients can hold exactly: plan a restore into a new directory",
+                segment_id,
+            )
 
     def _enforce_buffers(self) -> None:
         """Close the connections that hold most until all together are within the limit."""

@@ -22,7 +22,8 @@ def plain(hub: Hub) -> dict[str, tuple[Callable[[Any], Answer], bool]]:
     """The commands of this subject that are done at once."""
 
     def wal_stats(_params: object) -> Answer:
-        return hub.store.wal_stats(), 0
+        # The head is told once it is released, as everything else.
+        return hub.store.wal_stats(), hub.store.log.head
 
     def flush_all(_params: object) -> Answer:
         if not hub.config.storage.allow_flush_all:
