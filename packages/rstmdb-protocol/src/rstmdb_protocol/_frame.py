@@ -53,6 +53,9 @@ _HEADER = struct.Struct(">4sHHHII")
 _LENGTH_AND_CRC = struct.Struct(">II")
 PLAIN_PREFIX: Final = MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, FLAG_CRC_PRESENT, 0)
 """The first 10 bytes of a frame with a CRC, no other flag and no extension."""
+_PREFIXES: Final = {
+    flags: MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, flags, 0) for flags in range(16)
+}
 unpack_size_and_crc: Final = _LENGTH_AND_CRC.unpack_from
 """Read the last 8 bytes of a header: length of the payload, CRC."""
 
@@ -70,8 +73,7 @@ def encode_frame(payload: bytes, flags: int = 0) -> bytes:
     checksum = crc32c(payload)
     if not flags:
         return PLAIN_PREFIX + _LENGTH_AND_CRC.pack(size, checksum) + payload
-    header = _HEADER.pack(MAGIC, PROTOCOL_VERSION, flags | FLAG_CRC_PRESENT, 0, size, checksum)
-    return header + payload
+    return _PREFIXES[flags | FLAG_CRC_PRESENT] + _LENGTH_AND_CRC.pack(size, checksum) + payload
 
 
 def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int, int, int]:

@@ -60,6 +60,10 @@ class EventFilter:
         self.to_states = frozenset(to_states or ())
         self.events = frozenset(events or ())
 
+    def __bool__(self) -> bool:
+        """Whether anything is filtered out at all."""
+        return bool(self.machines or self.from_states or self.to_states or self.events)
+
     def __call__(self, entry: core.ApplyEvent) -> bool:
         """Whether the entry passes."""
         return (
@@ -142,7 +146,7 @@ class Subscription:
         self.id = subscription_id
         self.kind = "all" if instance_id is None else "instance"
         self.instance_id = instance_id
-        self.filter = event_filter or EventFilter()
+        self.filter = event_filter
         self.include_ctx = include_ctx
         self.position = position
         """Everything up to this offset has been served or did not match."""
@@ -175,7 +179,7 @@ class Subscription:
         """Whether an event is for this watcher."""
         if self.instance_id is not None:
             return bool(entry.instance_id == self.instance_id)
-        return self.filter(entry)
+        return self.filter is None or self.filter(entry)
 
     def deliver(self, encoded: Encoded) -> None:
         """Queue an event for the session."""
@@ -295,15 +299,15 @@ class Subscriptions:
         for subscription in (*(watchers.values() if watchers else ()), *self._all.values()):
             if not subscription.live or offset <= subscription.position:
                 continue
-            if not subscription.matches(entry):
+            if subscription.filter is not None and not subscription.filter(entry):
                 continue
             session = subscription.session
-            if not session.writable:
+            if session.writable:
+                subscription.deliver(encoded)
+                touched[session] = None
+            else:
                 subscription.live = False
                 subscription.position = offset - 1
-                continue
-            subscription.deliver(encoded)
-            touched[session] = None
 
     # -- from the log ---------------------------------------------------------------------
 

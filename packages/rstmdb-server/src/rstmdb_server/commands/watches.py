@@ -59,7 +59,8 @@ def _watch_all(session: Session, request: Request) -> None:
         head if position is None else position,
         event_filter=EventFilter(
             params.machines, params.from_states, params.to_states, params.events
-        ),
+        )
+        or None,
         include_ctx=params.include_ctx is not False,
     )
     result = WatchAllResult(subscription.id, head)
