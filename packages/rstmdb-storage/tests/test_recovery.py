@@ -128,9 +128,7 @@ def test_a_crash_in_recovery_is_recovered_from(door: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("policy", ["never", "every_n:5"])
-def test_a_power_loss_leaves_a_prefix_within_the_window(
-    door: dict[str, Any], policy: str
-) -> None:
+def test_a_power_loss_leaves_a_prefix_within_the_window(door: dict[str, Any], policy: str) -> None:
     lost = set()
     for seed in range(120):
         fs = SimulatedFileSystem(seed)

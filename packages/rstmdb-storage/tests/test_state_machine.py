@@ -359,10 +359,13 @@ class Comparison(RuleBasedStateMachine):
         self.backups += 1
         name = f"/data/backup{self.backups}"
         self.maintain(lambda: self.db.backup(name))
+        due, self.fs.crash_at = self.fs.crash_at, None
         if self.fs.exists(Path(name)):
             copied = open_simulated(self.fs, self.options, path=name, clock=self.clock)
             assert comparable(copied._store.state) == comparable(self.db._store.state)
             copied.close()
+        if due is not None:
+            self.fs.crash_at = max(due, self.fs.calls + 1)
 
     # -- ends and starts
 
