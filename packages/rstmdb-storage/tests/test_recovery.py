@@ -185,12 +185,15 @@ def test_a_flipped_bit_is_refused_with_its_place_or_cut_as_torn(door: dict[str, 
             flipped = bytearray(content)
             flipped[at] ^= 1 << at % 8
             copy.poke(path, bytes(flipped))
+            refused = None
             try:
                 again = open_simulated(copy)
             except DatabaseDamaged as error:
-                assert path in str(error) or "newer release" in str(error)
-            else:
+                refused = str(error)
+            if refused is None:
                 assert comparable(again._store.state) == state, "only a checkpoint was cut"
+            else:
+                assert path in refused
 
 
 @pytest.mark.parametrize("how", ["missing", "swapped", "foreign", "doubled"])

@@ -315,7 +315,7 @@ def test_a_snapshot_that_fails_is_counted_harmless_and_tried_again(
 
 def test_blocks_read_back_as_they_were_written() -> None:
     header = SnapshotHeader("snap-1", "full", b"i" * 16, 77, 5, 1, 1_700_000_000_000)
-    sections = [("a", [1, "two", None]), ("a", [b"3"]), ("b", [])]
+    sections: list[tuple[str, list[Any]]] = [("a", [1, "two", None]), ("a", [b"3"]), ("b", [])]
     data = b"".join(encode_blocks(header, sections))
     position = 0
 

@@ -161,7 +161,7 @@ class Model:
 def facts(db: Database) -> dict[str, Any]:
     """The same of a database."""
 
-    def ids(**wanted: str) -> list[str]:
+    def ids(**wanted: Any) -> list[str]:
         page = db.list_instances(**wanted)
         assert page.total == len(page.instances)
         return [item.id for item in page.instances]
@@ -203,7 +203,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 class Comparison(RuleBasedStateMachine):
     """The database beside the model."""
 
-    policies = ("every_write",)
+    policies: tuple[str, ...] = ("every_write",)
 
     @initialize(seed=st.integers(0, 1 << 32), data=st.data())
     def open_first(self, seed: int, data: Any) -> None:
