@@ -1,7 +1,8 @@
 """The rstmdb client: every operation, async and blocking, pipelined, with resuming watches."""
 
+from ._api import BatchApi, RstmdbApi
 from ._async_watch import AsyncWatch
-from ._batch import BatchBuilder
+from ._batch import BatchBuilder, BatchEntry
 from ._client import Client
 from ._errors import (
     ERROR_CLASSES,
@@ -23,23 +24,28 @@ from ._errors import (
     OutcomeUnknown,
     RateLimitedError,
     RequestTimeout,
+    RequestTooLarge,
     RstmdbError,
     ServerError,
+    TlsSetupFailed,
     UnauthorizedError,
+    UnexpectedAnswer,
     UnsupportedProtocolError,
     WalIoError,
     WatchEnded,
 )
 from ._sync import SyncClient
+from ._sync_watch import SyncWatch
 from ._url import Target
-from ._watch import SyncWatch
 
 __all__ = [
     "ERROR_CLASSES",
     "AsyncWatch",
     "AuthFailedError",
     "BadRequestError",
+    "BatchApi",
     "BatchBuilder",
+    "BatchEntry",
     "BatchNotRun",
     "Client",
     "ConflictError",
@@ -57,12 +63,16 @@ __all__ = [
     "OutcomeUnknown",
     "RateLimitedError",
     "RequestTimeout",
+    "RequestTooLarge",
+    "RstmdbApi",
     "RstmdbError",
     "ServerError",
     "SyncClient",
     "SyncWatch",
     "Target",
+    "TlsSetupFailed",
     "UnauthorizedError",
+    "UnexpectedAnswer",
     "UnsupportedProtocolError",
     "WalIoError",
     "WatchEnded",

@@ -1,33 +1,32 @@
-"""The async watch: as SyncWatch, over an anyio stream of its own."""
+"""The async watch: as SyncWatch, over an anyio stream."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
 
 import rstmdb_protocol as rcp
 
-from ._calls import Raw
-from ._errors import ConnectFailed, ConnectionLost, server_error
-from ._link import RECEIVE_BYTES, dial
+from ._errors import ConnectFailed, ConnectionLost, RstmdbError
+from ._pipe import Pipe
 from ._retry import backoff_secs
 from ._url import Target
-from ._watch import FEATURES, WatchRequest
+from ._watch import WatchRequest
 
 __all__ = ["AsyncWatch"]
 
 
 class AsyncWatch(AsyncIterator[rcp.EventMessage]):
-    """Iterate over events. Raises WatchEnded where the watch can't go on.
+    """Events in log order, each exactly once.
 
-    Reconnects for as long as it takes, behind the last event handed out. As an async context
-    manager it connects at once, and `begun` holds the server's answer. End a plain
-    `async for` that is left early with `aclose`.
+    As an async context manager it connects at once, else with the first event; either raises
+    ConnectFailed or ServerError. Once begun it reconnects for as long as it takes, and raises
+    WatchEnded where it can't go on. Waiting for an event may be cancelled and taken up again.
+    `aclose`, or the end of the client's block, ends it.
     """
 
     def __init__(
@@ -36,99 +35,89 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         request: WatchRequest,
         rng: random.Random,
         sleep: Callable[[float], Awaitable[None]],
+        opened: set[AsyncWatch],
     ) -> None:
         self._target = target
         self._request = request
         self._rng = rng
         self._sleep = sleep
-        self._stream: ByteStream | None = None
-        self._connection = rcp.ClientConnection()
-        self._messages: Iterator[rcp.ServerMessage] = iter(())
+        self._opened = opened
+        self._pipe: Pipe | None = None
         self._closed = False
-        self.begun: dict[str, Any] = {}
-        """The result of the watch request: subscription_id, and state or offset."""
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """The server's latest answer to the watch request, empty before the first."""
+        return self._request.begun
+
+    @property
+    def subscription_id(self) -> str | None:
+        """The server's name for the subscription, a new one after each reconnect."""
+        return self._request.subscription_id
+
+    @property
+    def current_state(self) -> str | None:
+        """The watched instance's state when the watch last began; None for a watch of all."""
+        return self._request.current_state
+
+    @property
+    def next_offset(self) -> int | None:
+        """The `from_offset` with which a new watch goes on behind this one."""
+        return self._request.next_offset
 
     async def __anext__(self) -> rcp.EventMessage:
         """The next event; StopAsyncIteration after `aclose`."""
         pauses = backoff_secs(self._rng)
         while not self._closed:
             try:
-                if self._stream is None:
-                    await self._connect()
-                message = await self._receive()
+                pipe = self._pipe or await self._begin()
+                event = self._request.take(await pipe.receive())
             except (ConnectFailed, ConnectionLost):
                 await self._drop()
-                await self._sleep(next(pauses))
-                continue
-            if isinstance(message, rcp.EventMessage):
-                self._request.took(message)
-                return message
-            if isinstance(message, rcp.EndMessage):
-                self._request.ended(message)
-                await self._drop()
+                if not self.begun:
+                    raise
+                if not self._closed:
+                    await self._sleep(next(pauses))
+            except RstmdbError:
+                await self.aclose()
+                raise
+            else:
+                if event is not None:
+                    return event
         raise StopAsyncIteration
 
-    async def _connect(self) -> None:
-        self._stream = await dial(self._target)
-        self._connection = rcp.ClientConnection()
-        self._messages = iter(())
-        hello = self._connection.hello(
-            "rstmdb-client", wire_modes=self._target.modes, features=FEATURES
-        )
-        answers = [await self._ask(*hello)]
-        if self._target.token is not None and answers[0].error is None:
-            auth = rcp.AuthParams(self._target.token, "bearer")
-            answers.append(await self._ask(*self._connection.request("AUTH", auth)))
-        for answer in answers:
-            if answer.error is not None:
-                raise server_error(answer.error)
-        params: Raw = self._request.params()
-        watch = self._connection.request(self._request.op, params)
-        self.begun = self._request.began(await self._ask(*watch))
-
-    async def _ask(self, request_id: str, data: bytes) -> rcp.ResponseMessage:
-        stream = self._stream
-        if stream is None:
-            raise ConnectionLost("the connection is closed")
+    async def _begin(self) -> Pipe:
+        pipe = await Pipe.open(self._target)
         try:
             with anyio.fail_after(self._target.request_timeout):
-                await stream.send(data)
-                while True:
-                    message = await self._receive()
-                    if isinstance(message, rcp.ResponseMessage):
-                        return message
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise ConnectionLost(f"the connection broke under {request_id}: {error}") from error
-
-    async def _receive(self) -> rcp.ServerMessage:
-        while True:
-            try:
-                message = next(self._messages, None)
-                if message is not None:
-                    return message
-                if self._stream is None:
-                    raise ConnectionLost("the connection is closed")
-                self._connection.feed(await self._stream.receive(RECEIVE_BYTES))
-            except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
-                raise ConnectionLost("the server closed the connection") from error
-            except (anyio.BrokenResourceError, rcp.RemoteProtocolError) as error:
-                raise ConnectionLost(f"the connection broke: {error}") from error
-            self._messages = self._connection.messages()
+                self._request.began(await pipe.ask(self._request.op, self._request.params()))
+            if self._closed:
+                raise ConnectionLost("the watch is closed")
+        except TimeoutError as error:
+            await pipe.aclose()
+            raise ConnectionLost(f"{self._request.op}: no answer in time") from error
+        except BaseException:
+            await pipe.aclose()
+            raise
+        self._pipe = pipe
+        self._opened.add(self)
+        return pipe
 
     async def _drop(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await anyio.aclose_forcefully(stream)
+        pipe, self._pipe = self._pipe, None
+        self._opened.discard(self)
+        if pipe is not None:
+            await pipe.aclose()
 
     async def aclose(self) -> None:
-        """End the watch."""
+        """End the watch; a task that waits in it gets StopAsyncIteration."""
         self._closed = True
         await self._drop()
 
     async def __aenter__(self) -> AsyncWatch:
-        """Connect and begin."""
-        if self._stream is None:
-            await self._connect()
+        """Connect and begin. Raises ConnectFailed, ServerError, WatchEnded."""
+        if self._pipe is None:
+            await self._begin()
         return self
 
     async def __aexit__(
@@ -138,5 +127,4 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         traceback: TracebackType | None,
     ) -> None:
         """End the watch."""
-        with anyio.CancelScope(shield=True):
-            await self.aclose()
+        await self.aclose()

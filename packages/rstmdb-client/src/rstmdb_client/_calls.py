@@ -8,14 +8,16 @@ nothing, other writes when they carry an idempotency key.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 import rstmdb_protocol as rcp
 
-__all__ = ["Call", "Calls", "Raw"]
+from ._errors import UnexpectedAnswer, server_error
+
+__all__ = ["Call", "Calls", "Raw", "read_result"]
 
 T = TypeVar("T")
 
@@ -25,6 +27,19 @@ Raw = dict[str, Any]
 _REPEATABLE_WRITES = frozenset({"PUT_MACHINE"})
 
 
+_OF_THE_CLIENT = frozenset({"HELLO", "BYE"})
+
+
+def read_result(op: str, answer: rcp.ResponseMessage, result: type[T]) -> T:
+    """The typed result. Raises ServerError for an error, UnexpectedAnswer."""
+    if answer.error is not None:
+        raise server_error(answer.error)
+    try:
+        return msgspec.json.decode(answer.result, type=result)
+    except msgspec.DecodeError as error:
+        raise UnexpectedAnswer(f"{op}: an answer that can't be read: {error}") from error
+
+
 class Call(NamedTuple, Generic[T]):
     """A request to be made."""
 
@@ -32,6 +47,10 @@ class Call(NamedTuple, Generic[T]):
     params: rcp.Message | Raw
     result: type[T]
     repeatable: bool
+
+    def read(self, answer: rcp.ResponseMessage) -> T:
+        """The typed result. Raises ServerError for an error, UnexpectedAnswer."""
+        return read_result(self.op, answer, self.result)
 
 
 class Calls:
@@ -43,15 +62,21 @@ class Calls:
     def _key(self, key: str | None) -> str | None:
         return str(uuid.uuid4()) if key is None and self._auto_keys else key
 
-    def raw(self, op: str, params: Raw) -> Call[Raw]:
-        """Any operation, its result as it is on the wire."""
+    def raw(self, op: str, params: Mapping[str, Any]) -> Call[Raw]:
+        """Any operation, its result as it is on the wire. Raises ValueError for HELLO and BYE."""
+        if op in _OF_THE_CLIENT:
+            raise ValueError(f"{op} is the client's own to say")
         operation = rcp.OPERATIONS.get(op)
+        params = dict(params)
+        if operation is not None and operation.keyed:
+            key = self._key(params.get("idempotency_key"))
+            if key is not None:
+                params["idempotency_key"] = key
         repeatable = operation is not None and (
-            not operation.mutates or op in _REPEATABLE_WRITES or "idempotency_key" in params
+            not operation.mutates
+            or op in _REPEATABLE_WRITES
+            or (operation.keyed and params.get("idempotency_key") is not None)
         )
-        if operation is not None and operation.keyed and self._auto_keys and not repeatable:
-            params = {**params, "idempotency_key": str(uuid.uuid4())}
-            repeatable = True
         return Call(op, params, Raw, repeatable)
 
     def ping(self) -> Call[rcp.PingResult]:
@@ -140,6 +165,10 @@ class Calls:
         repeatable = all(op.repeatable for op in ops)
         return Call("BATCH", rcp.BatchParams(encoded, mode), rcp.BatchResult, repeatable)
 
+    def call_batch(self, ops: Sequence[Mapping[str, Any]], mode: str) -> Call[rcp.BatchResult]:
+        """BATCH of operations as they are on the wire: `op`, and `params` where it has any."""
+        return self.batch([self.raw(op["op"], op.get("params") or {}) for op in ops], mode)
+
     def wal_read(self, from_offset: int, limit: int | None) -> Call[rcp.WalReadResult]:
         """WAL_READ."""
         params = rcp.WalReadParams(from_offset, limit)
@@ -166,3 +195,7 @@ class Calls:
     def flush_all(self) -> Call[rcp.FlushAllResult]:
         """FLUSH_ALL; a repeat could remove what was written in between."""
         return Call("FLUSH_ALL", rcp.NoParams(), rcp.FlushAllResult, False)
+
+    def unwatch(self, subscription_id: str) -> Call[rcp.UnwatchResult]:
+        """UNWATCH."""
+        return Call("UNWATCH", rcp.UnwatchParams(subscription_id), rcp.UnwatchResult, True)

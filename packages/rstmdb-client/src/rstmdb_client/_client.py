@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 import anyio
-import msgspec
+from anyio.abc import TaskGroup
 
 import rstmdb_protocol as rcp
 
 from ._async_watch import AsyncWatch
 from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
-from ._errors import ConnectFailed, ConnectionLost, OutcomeUnknown, server_error
+from ._errors import ConnectFailed, ConnectionLost, ServerError
 from ._link import Link
-from ._retry import backoff_secs
+from ._retry import Retries
 from ._url import Target
 from ._watch import WatchRequest
 
@@ -31,41 +30,46 @@ T = TypeVar("T")
 class Client:
     """An async client: one connection, any number of calls at once.
 
-    Used as an async context manager, which owns its tasks. A broken connection is opened
-    again; calls that may be sent twice are, for up to `retry_timeout` seconds (see Call).
+    Used as an async context manager, which connects, and owns the connection's tasks. A
+    broken connection is opened again; calls that may be sent twice are (see Target).
+
+    Every operation raises ServerError for a refusal, RequestTimeout, ConnectFailed and
+    ConnectionLost when trying again has not helped, OutcomeUnknown for a write without an
+    idempotency key whose answer was lost, and RequestTooLarge.
     """
 
     def __init__(
         self,
         target: Target | None = None,
         *,
-        auto_keys: bool = True,
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._target = target or Target()
-        self._calls = Calls(auto_keys=auto_keys)
+        self._calls = Calls(auto_keys=self._target.idempotency == "auto")
         self._rng = rng or random.Random()
         self._sleep = sleep
-        self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
         self._link: Link | None = None
-        self._tasks: anyio.abc.TaskGroup | None = None
+        self._tasks: TaskGroup | None = None
+        self._watches: set[AsyncWatch] = set()
 
     @classmethod
-    def from_url(cls, url: str, *, auto_keys: bool = True, **options: Any) -> Client:
-        """A client for a URL; `options` are the URL's own (see Target). Raises ValueError."""
-        return cls(Target.parse(url, **options), auto_keys=auto_keys)
+    def from_url(cls, url: str, **overrides: Any) -> Client:
+        """A client for a URL; `overrides` are fields of Target. Raises ValueError."""
+        return cls(Target.parse(url, **overrides))
 
     async def __aenter__(self) -> Client:
         """Connect, without trying again. Raises ConnectFailed, AuthFailedError."""
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        if self._tasks is not None:
+            raise RuntimeError("the client is in use already")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
         try:
-            self._link = await Link.open(self._target, self._tasks)
-        except BaseException as error:
-            self._tasks.cancel_scope.cancel()
-            await self._stack.__aexit__(None, None, None)
-            raise error from None
+            await self.connect()
+        except BaseException:
+            await self._end_tasks()
+            raise
         return self
 
     async def __aexit__(
@@ -74,14 +78,32 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connection and end its tasks."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """Close the connection and the watches, and end all tasks."""
+        await self.close()
+        for watch in list(self._watches):
+            await watch.aclose()
+        await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             tasks.cancel_scope.cancel()
-        await self._stack.__aexit__(None, None, None)
+            await tasks.__aexit__(None, None, None)
+
+    async def connect(self) -> None:
+        """Open the connection if it is not. Raises ConnectFailed, AuthFailedError."""
+        await self._connected()
+
+    async def close(self) -> None:
+        """Close the connection; the next call opens another one. Watches go on."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    @property
+    def hello(self) -> rcp.HelloResult | None:
+        """What the latest HELLO agreed on: server version, wire mode, features."""
+        return None if self._link is None else self._link.hello
 
     async def _connected(self) -> Link:
         """The connection; a new one where the old one broke."""
@@ -89,55 +111,38 @@ class Client:
         if link is not None and link.lost is None:
             return link
         async with self._opening:
-            link = self._link
-            if link is not None and link.lost is None:
-                return link
+            if self._link is not None and self._link.lost is None:
+                return self._link
             if self._tasks is None:
                 raise RuntimeError("use the client in `async with`")
             self._link = await Link.open(self._target, self._tasks)
             return self._link
 
     async def _run(self, call: Call[T]) -> T:
-        answer = await self._answer(call)
-        return msgspec.json.decode(answer.result, type=call.result)
-
-    async def _answer(self, call: Call[Any]) -> rcp.ResponseMessage:
         """Ask, and ask again where that is safe and there is time."""
-        give_up = time.monotonic() + self._target.retry_timeout
-        pauses = backoff_secs(self._rng)
+        retries: Retries | None = None
         while True:
-            problem: Exception
             try:
-                answer = await self._ask_once(call)
-                if answer.error is None:
-                    return answer
-                problem = server_error(answer.error)
-                if not (answer.error.retryable and call.repeatable):
-                    raise problem
-            except OutcomeUnknown:
-                raise
-            except (ConnectFailed, ConnectionLost) as error:
-                problem = error
-            if time.monotonic() >= give_up:
-                raise problem
-            await self._sleep(next(pauses))
+                link = await self._connected()
+                answer = await link.ask(call.op, call.params, self._target.request_timeout)
+                return call.read(answer)
+            except (ServerError, ConnectFailed, ConnectionLost) as problem:
+                retries = retries or Retries(
+                    call.op, call.repeatable, self._target.retry_timeout, self._rng
+                )
+                pause = retries.pause_secs(problem)
+            await self._sleep(pause)
 
-    async def _ask_once(self, call: Call[Any]) -> rcp.ResponseMessage:
-        link = await self._connected()
-        try:
-            return await link.ask(call.op, call.params, self._target.request_timeout)
-        except ConnectionLost as error:
-            if call.repeatable:
-                raise
-            raise OutcomeUnknown(
-                f"{call.op}: {error}; it may have been done or not, and without an "
-                "idempotency key it is not sent again"
-            ) from error
+    def _watch(self, request: WatchRequest) -> AsyncWatch:
+        return AsyncWatch(self._target, request, self._rng, self._sleep, self._watches)
 
     # -- operations: see docs/reference/wire-protocol ------------------------------------------
 
     async def call(self, op: str, params: Raw | None = None) -> Raw:
-        """Any operation by name; the result exactly as the protocol has it."""
+        """Any operation by name; the result exactly as the protocol has it.
+
+        Raises ValueError for HELLO and BYE, which are the client's own to say.
+        """
         return await self._run(self._calls.raw(op, params or {}))
 
     async def ping(self) -> rcp.PingResult:
@@ -149,7 +154,11 @@ class Client:
         return await self._run(self._calls.info())
 
     async def put_machine(
-        self, machine: str, version: int, definition: Any, checksum: str | None = None
+        self,
+        machine: str,
+        version: int,
+        definition: Mapping[str, Any],
+        checksum: str | None = None,
     ) -> rcp.PutMachineResult:
         """Register a definition; the same again is no error."""
         return await self._run(self._calls.put_machine(machine, version, definition, checksum))
@@ -239,12 +248,22 @@ class Client:
 
     @asynccontextmanager
     async def batch(self, *, atomic: bool = False) -> AsyncIterator[BatchBuilder]:
-        """Collect operations in a block and run them as one when it ends."""
+        """Collect operations in a block and run them as one when it ends.
+
+        With `atomic` all of them or none: the refusal of one is raised, with `index` and `op`
+        in its details. Otherwise each stands alone, and refusals are among the `results`.
+        """
         builder = BatchBuilder(self._calls, atomic=atomic)
         yield builder
-        call = builder.call()
+        call = builder.request()
         if call is not None:
             builder.take(await self._run(call))
+
+    async def call_batch(
+        self, ops: Sequence[Mapping[str, Any]], mode: str = "best_effort"
+    ) -> rcp.BatchResult:
+        """Run operations as they are on the wire: `op`, and `params` where it has any."""
+        return await self._run(self._calls.call_batch(ops, mode))
 
     async def wal_read(self, from_offset: int = 0, limit: int | None = None) -> rcp.WalReadResult:
         """A page of the log."""
@@ -279,12 +298,16 @@ class Client:
         """Empty the database, where the server allows it."""
         return await self._run(self._calls.flush_all())
 
+    async def unwatch(self, subscription_id: str) -> rcp.UnwatchResult:
+        """End a subscription that was begun with `call`; a watch is ended by its own close."""
+        return await self._run(self._calls.unwatch(subscription_id))
+
     def watch_instance(
         self, instance_id: str, *, include_ctx: bool = True, from_offset: int | None = None
     ) -> AsyncWatch:
         """Watch one instance, on a connection of its own."""
         request = WatchRequest.instance(instance_id, include_ctx, from_offset)
-        return AsyncWatch(self._target, request, self._rng, self._sleep)
+        return self._watch(request)
 
     def watch_all(
         self,
@@ -300,4 +323,4 @@ class Client:
         request = WatchRequest.all(
             machines, from_states, to_states, events, include_ctx, from_offset
         )
-        return AsyncWatch(self._target, request, self._rng, self._sleep)
+        return self._watch(request)

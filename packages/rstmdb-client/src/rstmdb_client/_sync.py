@@ -3,177 +3,72 @@
 from __future__ import annotations
 
 import random
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
-
-import msgspec
 
 import rstmdb_protocol as rcp
 
 from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
-from ._errors import ConnectFailed, ConnectionLost, OutcomeUnknown, RequestTimeout, server_error
-from ._retry import backoff_secs
+from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RequestTooLarge, ServerError
+from ._retry import Retries
+from ._sync_pipe import SyncPipe
+from ._sync_watch import SyncWatch
 from ._url import Target
-from ._watch import SyncWatch, WatchRequest
+from ._watch import WatchRequest
 
-__all__ = ["SyncClient", "SyncLink"]
+__all__ = ["SyncClient"]
 
 T = TypeVar("T")
-
-RECEIVE_BYTES = 256 * 1024
-
-
-class SyncLink:
-    """One connection, greeted and authenticated. Not thread-safe."""
-
-    def __init__(
-        self, target: Target, features: Sequence[str] = (), client_name: str = "rstmdb-client"
-    ) -> None:
-        self._connection = rcp.ClientConnection()
-        self._messages: Iterator[rcp.ServerMessage] = iter(())
-        self._socket = self._dial(target)
-        try:
-            self._greet(target, features, client_name)
-        except BaseException:
-            self.close()
-            raise
-
-    @staticmethod
-    def _dial(target: Target) -> socket.socket:
-        problems = []
-        for host, port in target.hosts:
-            try:
-                plain = socket.create_connection((host, port), target.connect_timeout)
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                context = target.ssl_context()
-                if context is None:
-                    return plain
-                try:
-                    return context.wrap_socket(plain, server_hostname=target.server_name or host)
-                except BaseException:
-                    plain.close()
-                    raise
-            except (OSError, ssl.SSLError) as error:
-                problems.append(f"{host}:{port}: {error}")
-        raise ConnectFailed(f"can't connect to {'; '.join(problems)}")
-
-    def _greet(self, target: Target, features: Sequence[str], client_name: str) -> None:
-        wanted = [rcp.Feature.IDEMPOTENCY, rcp.Feature.BATCH, rcp.Feature.ZSTD, *features]
-        request = self._connection.hello(client_name, wire_modes=target.modes, features=wanted)
-        try:
-            answers = [self._ask(*request, target.connect_timeout)]
-            if target.token is not None and answers[0].error is None:
-                auth = self._connection.request("AUTH", rcp.AuthParams(target.token, "bearer"))
-                answers.append(self._ask(*auth, target.connect_timeout))
-        except (ConnectionLost, RequestTimeout) as error:
-            raise ConnectFailed(f"the server did not answer HELLO: {error}") from error
-        for answer in answers:
-            if answer.error is not None:
-                raise server_error(answer.error)
-
-    def ask(self, op: str, params: rcp.Message | Raw, timeout: float) -> rcp.ResponseMessage:
-        """Send a request and wait for its answer. Raises ConnectionLost, RequestTimeout."""
-        return self._ask(*self._connection.request(op, params), timeout)
-
-    def _ask(self, request_id: str, data: bytes, timeout: float) -> rcp.ResponseMessage:
-        deadline = time.monotonic() + timeout
-        self._socket.settimeout(timeout)
-        try:
-            self._socket.sendall(data)
-        except TimeoutError as error:
-            self.close()  # half a request is out: nothing may follow it
-            raise ConnectionLost(f"the request was not sent within {timeout} s") from error
-        except OSError as error:
-            raise ConnectionLost(f"the connection broke: {error}") from error
-        while True:
-            message = self.receive(deadline)
-            # An answer to an earlier request that timed out is dropped here.
-            if isinstance(message, rcp.ResponseMessage) and message.id in (request_id, None):
-                return message
-
-    def receive(self, deadline: float | None) -> rcp.ServerMessage:
-        """The next message. Raises RequestTimeout at the deadline, ConnectionLost."""
-        while True:
-            try:
-                message = next(self._messages, None)
-            except rcp.RemoteProtocolError as error:
-                raise ConnectionLost(f"the server broke the protocol: {error}") from error
-            if message is not None:
-                return message
-            self._fill(deadline)
-
-    def _fill(self, deadline: float | None) -> None:
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            raise RequestTimeout("no answer in time; whether a write was done is not known")
-        self._socket.settimeout(left)
-        try:
-            data = self._socket.recv(RECEIVE_BYTES)
-        except TimeoutError as error:
-            raise RequestTimeout(
-                "no answer in time; whether a write was done is not known"
-            ) from error
-        except OSError as error:
-            raise ConnectionLost(f"the connection broke: {error}") from error
-        if not data:
-            raise ConnectionLost("the server closed the connection")
-        self._connection.feed(data)
-        self._messages = self._connection.messages()
-
-    def close(self) -> None:
-        """Close the socket; a receive on another thread returns."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
 
 
 class SyncClient:
     """A blocking client. Threads may share it; their calls go one after the other.
 
     Connects when it is entered, or at the first call. A broken connection is opened again;
-    calls that may be sent twice are, for up to `retry_timeout` seconds (see Call).
+    calls that may be sent twice are (see Target).
+
+    Every operation raises ServerError for a refusal, RequestTimeout, ConnectFailed and
+    ConnectionLost when trying again has not helped, OutcomeUnknown for a write without an
+    idempotency key whose answer was lost, and RequestTooLarge.
     """
 
     def __init__(
         self,
         target: Target | None = None,
         *,
-        auto_keys: bool = True,
         rng: random.Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._target = target or Target()
-        self._calls = Calls(auto_keys=auto_keys)
+        self._calls = Calls(auto_keys=self._target.idempotency == "auto")
         self._rng = rng or random.Random()
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._link: SyncLink | None = None
+        self._pipe: SyncPipe | None = None
+        self._watches: set[SyncWatch] = set()
 
     @classmethod
-    def from_url(cls, url: str, *, auto_keys: bool = True, **options: Any) -> SyncClient:
-        """A client for a URL; `options` are the URL's own (see Target). Raises ValueError."""
-        return cls(Target.parse(url, **options), auto_keys=auto_keys)
+    def from_url(cls, url: str, **overrides: Any) -> SyncClient:
+        """A client for a URL; `overrides` are fields of Target. Raises ValueError."""
+        return cls(Target.parse(url, **overrides))
 
     def connect(self) -> None:
-        """Connect now, without trying again. Raises ConnectFailed, AuthFailedError."""
+        """Open the connection if it is not. Raises ConnectFailed, AuthFailedError."""
         with self._lock:
-            if self._link is None:
-                self._link = SyncLink(self._target)
+            self._connected()
 
     def close(self) -> None:
-        """Close the connection; the client may be used again."""
+        """Close the connection; the next call opens another one. Watches go on."""
         with self._lock:
             self._drop()
 
     def __enter__(self) -> SyncClient:
-        """Connect."""
+        """Connect, without trying again."""
         self.connect()
         return self
 
@@ -183,58 +78,62 @@ class SyncClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close the connection and the watches."""
         self.close()
+        for watch in list(self._watches):
+            watch.close()
+
+    @property
+    def hello(self) -> rcp.HelloResult | None:
+        """What HELLO agreed on: server version, wire mode, features; None if not connected."""
+        pipe = self._pipe
+        return None if pipe is None else pipe.hello
+
+    def _connected(self) -> SyncPipe:
+        if self._pipe is None:
+            self._pipe = SyncPipe.open(self._target)
+        return self._pipe
 
     def _drop(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
 
     def _run(self, call: Call[T]) -> T:
-        answer = self._answer(call)
-        return msgspec.json.decode(answer.result, type=call.result)
-
-    def _answer(self, call: Call[Any]) -> rcp.ResponseMessage:
         """Ask, and ask again where that is safe and there is time."""
-        give_up = time.monotonic() + self._target.retry_timeout
-        pauses = backoff_secs(self._rng)
-        with self._lock:
-            while True:
-                problem: Exception
-                try:
-                    answer = self._ask_once(call)
-                    if answer.error is None:
-                        return answer
-                    problem = server_error(answer.error)
-                    if not (answer.error.retryable and call.repeatable):
-                        raise problem
-                except (ConnectFailed, ConnectionLost) as error:
-                    self._drop()
-                    problem = error
-                    if isinstance(error, OutcomeUnknown):
-                        raise
-                if time.monotonic() >= give_up:
-                    raise problem
-                self._sleep(next(pauses))
+        retries: Retries | None = None
+        while True:
+            try:
+                return call.read(self._ask(call))
+            except (ServerError, ConnectFailed, ConnectionLost) as problem:
+                retries = retries or Retries(
+                    call.op, call.repeatable, self._target.retry_timeout, self._rng
+                )
+                pause = retries.pause_secs(problem)
+            self._sleep(pause)
 
-    def _ask_once(self, call: Call[Any]) -> rcp.ResponseMessage:
-        if self._link is None:
-            self._link = SyncLink(self._target)
-        try:
-            return self._link.ask(call.op, call.params, self._target.request_timeout)
-        except ConnectionLost as error:
-            if call.repeatable:
+    def _ask(self, call: Call[Any]) -> rcp.ResponseMessage:
+        with self._lock:
+            pipe = self._connected()
+            try:
+                return pipe.ask(call.op, call.params, self._target.request_timeout)
+            except (RequestTimeout, RequestTooLarge, TypeError):
+                raise  # the connection is as good as before; a late answer is dropped
+            except BaseException:
+                # Broken, or interrupted: a part of a message may be lost.
+                self._drop()
                 raise
-            raise OutcomeUnknown(
-                f"{call.op}: {error}; it may have been done or not, and without an "
-                "idempotency key it is not sent again"
-            ) from error
+
+    def _watch(self, request: WatchRequest) -> SyncWatch:
+        return SyncWatch(self._target, request, self._rng, self._sleep, self._watches)
 
     # -- operations: see docs/reference/wire-protocol ------------------------------------------
 
     def call(self, op: str, params: Raw | None = None) -> Raw:
-        """Any operation by name; the result exactly as the protocol has it."""
+        """Any operation by name; the result exactly as the protocol has it.
+
+        Raises ValueError for HELLO and BYE, which are the client's own to say.
+        """
         return self._run(self._calls.raw(op, params or {}))
 
     def ping(self) -> rcp.PingResult:
@@ -246,7 +145,11 @@ class SyncClient:
         return self._run(self._calls.info())
 
     def put_machine(
-        self, machine: str, version: int, definition: Any, checksum: str | None = None
+        self,
+        machine: str,
+        version: int,
+        definition: Mapping[str, Any],
+        checksum: str | None = None,
     ) -> rcp.PutMachineResult:
         """Register a definition; the same again is no error."""
         return self._run(self._calls.put_machine(machine, version, definition, checksum))
@@ -335,12 +238,22 @@ class SyncClient:
 
     @contextmanager
     def batch(self, *, atomic: bool = False) -> Iterator[BatchBuilder]:
-        """Collect operations in a block and run them as one when it ends."""
+        """Collect operations in a block and run them as one when it ends.
+
+        With `atomic` all of them or none: the refusal of one is raised, with `index` and `op`
+        in its details. Otherwise each stands alone, and refusals are among the `results`.
+        """
         builder = BatchBuilder(self._calls, atomic=atomic)
         yield builder
-        call = builder.call()
+        call = builder.request()
         if call is not None:
             builder.take(self._run(call))
+
+    def call_batch(
+        self, ops: Sequence[Mapping[str, Any]], mode: str = "best_effort"
+    ) -> rcp.BatchResult:
+        """Run operations as they are on the wire: `op`, and `params` where it has any."""
+        return self._run(self._calls.call_batch(ops, mode))
 
     def wal_read(self, from_offset: int = 0, limit: int | None = None) -> rcp.WalReadResult:
         """A page of the log."""
@@ -374,12 +287,16 @@ class SyncClient:
         """Empty the database, where the server allows it."""
         return self._run(self._calls.flush_all())
 
+    def unwatch(self, subscription_id: str) -> rcp.UnwatchResult:
+        """End a subscription that was begun with `call`; a watch is ended by its own close."""
+        return self._run(self._calls.unwatch(subscription_id))
+
     def watch_instance(
         self, instance_id: str, *, include_ctx: bool = True, from_offset: int | None = None
     ) -> SyncWatch:
         """Watch one instance, on a connection of its own."""
         request = WatchRequest.instance(instance_id, include_ctx, from_offset)
-        return SyncWatch(self._target, request, self._rng, self._sleep)
+        return self._watch(request)
 
     def watch_all(
         self,
@@ -395,4 +312,4 @@ class SyncClient:
         request = WatchRequest.all(
             machines, from_states, to_states, events, include_ctx, from_offset
         )
-        return SyncWatch(self._target, request, self._rng, self._sleep)
+        return self._watch(request)

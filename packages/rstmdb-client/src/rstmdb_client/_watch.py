@@ -1,4 +1,4 @@
-"""Watches: events in log order, each exactly once, over as many connections as it takes.
+"""What a watch asks for and where it stands: no I/O, shared by both kinds of watch.
 
 A watch has a connection of its own, so that a reader that takes its time holds up no calls:
 what it does not read waits in the socket, and then in the server's log. After a broken
@@ -7,27 +7,24 @@ connection it goes on behind the last event that it has handed out.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from collections.abc import Sequence
+from typing import Any
 
 import rstmdb_protocol as rcp
 
-from ._calls import Raw
-from ._errors import ConnectFailed, ConnectionLost, NotFoundError, WatchEnded, server_error
-from ._retry import backoff_secs
-from ._url import Target
+from ._calls import Raw, read_result
+from ._errors import (
+    ConnectionLost,
+    InstanceNotFoundError,
+    NotFoundError,
+    ServerError,
+    UnexpectedAnswer,
+    WatchEnded,
+)
 
-if TYPE_CHECKING:
-    from ._sync import SyncLink
+__all__ = ["WatchRequest"]
 
-__all__ = ["SyncWatch", "WatchRequest"]
-
-FEATURES = (rcp.Feature.WATCH, rcp.Feature.WATCH_END)
+_STOPPING = "server_stopping"
 
 
 class WatchRequest:
@@ -37,12 +34,14 @@ class WatchRequest:
         self.op = op
         self._params = {name: value for name, value in params.items() if value is not None}
         self._from_offset = from_offset
+        self.begun: dict[str, Any] = {}
+        """The result of the latest watch request; empty before the first."""
 
     @classmethod
     def instance(cls, instance_id: str, include_ctx: bool, from_offset: int | None) -> WatchRequest:
         """WATCH_INSTANCE."""
         params = {"instance_id": instance_id, "include_ctx": include_ctx}
-        return cls("WATCH_INSTANCE", params, from_offset)
+        return cls("WATCH_INSTANCE", params, from_offset or None)
 
     @classmethod
     def all(
@@ -70,115 +69,58 @@ class WatchRequest:
             return self._params
         return {**self._params, "from_offset": self._from_offset}
 
-    def began(self, answer: rcp.ResponseMessage) -> Raw:
-        """Note where the watch began. Raises WatchEnded, ServerError."""
-        if answer.error is not None:
-            error = server_error(answer.error)
-            if isinstance(error, NotFoundError) and self._from_offset:
+    def began(self, answer: rcp.ResponseMessage) -> None:
+        """Note where the watch began.
+
+        Raises WatchEnded where a resumed watch finds its place gone, ServerError where the
+        server refuses, ConnectionLost for a refusal that may go away.
+        """
+        try:
+            result = read_result(self.op, answer, Raw)
+            head: int = result["wal_offset" if self.op == "WATCH_ALL" else "current_wal_offset"]
+        except KeyError as error:
+            raise UnexpectedAnswer(f"{self.op}: an answer without {error}") from error
+        except NotFoundError as error:
+            if self._from_offset:
                 raise WatchEnded("compacted", error.details.get("earliest_offset")) from error
-            raise error
-        result: Raw = msgspec.json.decode(answer.result)
+            raise
+        except InstanceNotFoundError as error:
+            if self.begun:
+                raise WatchEnded("instance_deleted", None) from error
+            raise
+        except ServerError as error:
+            if error.retryable and self.begun:
+                raise ConnectionLost(str(error)) from error
+            raise
+        self.begun = result
         if self._from_offset is None:
-            head: int = result["wal_offset" if "wal_offset" in result else "current_wal_offset"]
             self._from_offset = head + 1
-        return result
 
-    def took(self, event: rcp.EventMessage) -> None:
-        """An event is handed out: the next request begins behind it."""
-        self._from_offset = event.wal_offset + 1
+    def take(self, message: rcp.ServerMessage) -> rcp.EventMessage | None:
+        """The event to hand out, if the message is one: the next request begins behind it.
 
-    def ended(self, message: rcp.EndMessage) -> None:
-        """The server ended the watch: go on where it says, unless it can't. Raises WatchEnded."""
-        if message.reason != "server_stopping":
-            raise WatchEnded(message.reason, message.resume_from)
-        if message.resume_from is not None:
-            self._from_offset = max(self._from_offset or 0, message.resume_from)
-
-
-class SyncWatch(Iterator[rcp.EventMessage]):
-    """Iterate over events, blocking for the next one. Raises WatchEnded where it can't go on.
-
-    Reconnects for as long as it takes. `close` ends it, also from another thread; as a
-    context manager it connects at once, and `begun` holds the server's answer.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        request: WatchRequest,
-        rng: random.Random,
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._target = target
-        self._request = request
-        self._rng = rng
-        self._sleep = sleep
-        self._link: SyncLink | None = None
-        self._closed = False
-        self.begun: dict[str, Any] = {}
-        """The result of the watch request: subscription_id, and state or offset."""
-
-    def __next__(self) -> rcp.EventMessage:
-        """The next event; StopIteration after `close`."""
-        pauses = backoff_secs(self._rng)
-        while not self._closed:
-            try:
-                if self._link is None:
-                    self._connect()
-                event = self._next_event()
-            except (ConnectFailed, ConnectionLost):
-                self._drop()
-                if not self._closed:
-                    self._sleep(next(pauses))
-                continue
-            if event is not None:
-                self._request.took(event)
-                return event
-        raise StopIteration
-
-    def _next_event(self) -> rcp.EventMessage | None:
-        link = self._link
-        if link is None:
-            return None
-        message = link.receive(None)
+        Raises WatchEnded, and ConnectionLost where the server stops.
+        """
         if isinstance(message, rcp.EventMessage):
+            self._from_offset = message.wal_offset + 1
             return message
         if isinstance(message, rcp.EndMessage):
-            self._request.ended(message)
-            self._drop()
+            if message.reason != _STOPPING:
+                raise WatchEnded(message.reason, message.resume_from)
+            raise ConnectionLost("the server stops")
         return None
 
-    def _connect(self) -> None:
-        from ._sync import SyncLink
+    @property
+    def subscription_id(self) -> str | None:
+        """The server's name for the subscription, a new one after each reconnect."""
+        return self.begun.get("subscription_id")
 
-        self._link = SyncLink(self._target, FEATURES)
-        timeout = self._target.request_timeout
-        self.begun = self._request.began(
-            self._link.ask(self._request.op, self._request.params(), timeout)
-        )
+    @property
+    def current_state(self) -> str | None:
+        """The watched instance's state when the watch last began; None for a watch of all."""
+        return self.begun.get("current_state")
 
-    def _drop(self) -> None:
-        if self._link is not None:
-            with suppress(OSError):
-                self._link.close()
-            self._link = None
-
-    def close(self) -> None:
-        """End the watch."""
-        self._closed = True
-        self._drop()
-
-    def __enter__(self) -> SyncWatch:
-        """Connect and begin."""
-        if self._link is None:
-            self._connect()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the watch."""
-        self.close()
+    @property
+    def next_offset(self) -> int | None:
+        """From where a new watch would go on behind this one; None before it began."""
+        return self._from_offset

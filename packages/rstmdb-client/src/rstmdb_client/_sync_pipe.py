@@ -1,0 +1,148 @@
+"""A greeted, authenticated connection on a blocking socket; one request at a time."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import rstmdb_protocol as rcp
+
+from ._calls import Raw
+from ._errors import ConnectFailed, ConnectionLost, RequestTimeout
+from ._greeting import (
+    RECEIVE_BYTES,
+    SOCKET_OPTIONS,
+    encode_request,
+    explain,
+    greeting,
+    unless_last,
+)
+from ._url import Target
+
+__all__ = ["SyncPipe"]
+
+
+class SyncPipe:
+    """Messages over a socket. Only `close` may be called from another thread."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._socket = stream
+        self._messages: Iterator[rcp.ServerMessage] = iter(())
+        self.connection = rcp.ClientConnection()
+        self.hello: rcp.HelloResult
+
+    @classmethod
+    def open(cls, target: Target) -> SyncPipe:
+        """Connect to the first host that answers, and greet it.
+
+        Raises ConnectFailed when none does, ServerError when one refuses.
+        """
+        context = target.ssl_context()
+        problems = []
+        for host, port in target.hosts:
+            deadline = time.monotonic() + target.connect_timeout
+            try:
+                return cls._open_one(target, host, port, context, deadline)
+            except TimeoutError:
+                problems.append(f"{host}:{port}: no answer within {target.connect_timeout} s")
+            except (OSError, ConnectionLost) as error:
+                problems.append(f"{host}:{port}: {explain(error)}")
+        raise ConnectFailed(f"can't connect to {'; '.join(problems)}")
+
+    @classmethod
+    def _open_one(
+        cls, target: Target, host: str, port: int, context: ssl.SSLContext | None, deadline: float
+    ) -> SyncPipe:
+        stream = socket.create_connection((host, port), target.connect_timeout)
+        try:
+            for option in SOCKET_OPTIONS:
+                stream.setsockopt(*option)
+            if context is not None:
+                stream.settimeout(_left(deadline))
+                stream = context.wrap_socket(stream, server_hostname=target.server_name or host)
+            pipe = cls(stream)
+            steps = greeting(pipe.connection, target)
+            request = next(steps)
+            try:
+                while True:
+                    request = steps.send(pipe._ask(*request, deadline))
+            except StopIteration as done:
+                pipe.hello = done.value
+        except BaseException:
+            stream.close()
+            raise
+        return pipe
+
+    def ask(self, op: str, params: rcp.Message | Raw, timeout_secs: float) -> rcp.ResponseMessage:
+        """Send a request and wait for its answer; that of an earlier one is dropped.
+
+        Raises ConnectionLost, RequestTimeout, RequestTooLarge.
+        """
+        request = encode_request(self.connection, op, params)
+        try:
+            return self._ask(*request, time.monotonic() + timeout_secs)
+        except TimeoutError as error:
+            raise RequestTimeout(
+                f"{op}: no answer within {timeout_secs} s; whether a write was done is not known"
+            ) from error
+
+    def _ask(self, request_id: str, data: bytes, deadline: float) -> rcp.ResponseMessage:
+        self._socket.settimeout(_left(deadline))
+        try:
+            self._socket.sendall(data)
+        except TimeoutError as error:  # half a request may be out: nothing can follow it
+            raise ConnectionLost("the server did not take the request in time") from error
+        except OSError as error:
+            self._raise_last_word(deadline)
+            raise ConnectionLost(f"the connection broke: {explain(error)}") from error
+        while True:
+            message = self.receive(deadline)
+            if isinstance(message, rcp.ResponseMessage) and message.id == request_id:
+                return message
+
+    def _raise_last_word(self, deadline: float) -> None:
+        """Raise why the server gave up, where it said so before it closed."""
+        with suppress(OSError):
+            while True:
+                self.receive(deadline)
+
+    def receive(self, deadline: float | None = None) -> rcp.ServerMessage:
+        """The next message. Raises ConnectionLost, and TimeoutError at the deadline."""
+        while True:
+            try:
+                message = next(self._messages, None)
+            except rcp.RemoteProtocolError as error:
+                raise ConnectionLost(f"the server broke the protocol: {error}") from error
+            if message is not None:
+                return unless_last(message)
+            self._fill(deadline)
+
+    def _fill(self, deadline: float | None) -> None:
+        self._socket.settimeout(None if deadline is None else _left(deadline))
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {explain(error)}") from error
+        if not data:
+            raise ConnectionLost("the server closed the connection")
+        self.connection.feed(data)
+        self._messages = self.connection.messages()
+
+    def close(self) -> None:
+        """Close the socket; a `receive` in another thread gets ConnectionLost."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def _left(deadline: float) -> float:
+    """Seconds until the deadline. Raises TimeoutError when it has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left

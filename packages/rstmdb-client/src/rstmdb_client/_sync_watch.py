@@ -1,0 +1,128 @@
+"""The blocking watch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+import rstmdb_protocol as rcp
+
+from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RstmdbError
+from ._retry import backoff_secs
+from ._sync_pipe import SyncPipe
+from ._url import Target
+from ._watch import WatchRequest
+
+__all__ = ["SyncWatch"]
+
+
+class SyncWatch(Iterator[rcp.EventMessage]):
+    """Events in log order, each exactly once, blocking for the next one.
+
+    As a context manager it connects at once, else with the first event; either raises
+    ConnectFailed or ServerError. Once begun it reconnects for as long as it takes, and raises
+    WatchEnded where it can't go on. `close` ends it, also from another thread.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        request: WatchRequest,
+        rng: random.Random,
+        sleep: Callable[[float], None],
+        opened: set[SyncWatch],
+    ) -> None:
+        self._target = target
+        self._request = request
+        self._rng = rng
+        self._sleep = sleep
+        self._opened = opened
+        self._pipe: SyncPipe | None = None
+        self._closed = False
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """The server's latest answer to the watch request, empty before the first."""
+        return self._request.begun
+
+    @property
+    def subscription_id(self) -> str | None:
+        """The server's name for the subscription, a new one after each reconnect."""
+        return self._request.subscription_id
+
+    @property
+    def current_state(self) -> str | None:
+        """The watched instance's state when the watch last began; None for a watch of all."""
+        return self._request.current_state
+
+    @property
+    def next_offset(self) -> int | None:
+        """The `from_offset` with which a new watch goes on behind this one."""
+        return self._request.next_offset
+
+    def __next__(self) -> rcp.EventMessage:
+        """The next event; StopIteration after `close`."""
+        pauses = backoff_secs(self._rng)
+        while not self._closed:
+            try:
+                event = self._request.take((self._pipe or self._begin()).receive())
+            except (ConnectFailed, ConnectionLost):
+                self._drop()
+                if not self.begun:
+                    raise
+                if not self._closed:
+                    self._sleep(next(pauses))
+            except BaseException as error:
+                # An interrupted receive may have lost a part of a message.
+                self._drop()
+                self._closed = isinstance(error, RstmdbError)
+                raise
+            else:
+                if event is not None:
+                    return event
+        raise StopIteration
+
+    def _begin(self) -> SyncPipe:
+        pipe = SyncPipe.open(self._target)
+        try:
+            timeout = self._target.request_timeout
+            self._request.began(pipe.ask(self._request.op, self._request.params(), timeout))
+            if self._closed:
+                raise ConnectionLost("the watch is closed")
+        except RequestTimeout as error:
+            pipe.close()
+            raise ConnectionLost(str(error)) from error
+        except BaseException:
+            pipe.close()
+            raise
+        self._pipe = pipe
+        self._opened.add(self)
+        return pipe
+
+    def _drop(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
+        self._opened.discard(self)
+
+    def close(self) -> None:
+        """End the watch."""
+        self._closed = True
+        self._drop()
+
+    def __enter__(self) -> SyncWatch:
+        """Connect and begin. Raises ConnectFailed, ServerError, WatchEnded."""
+        if self._pipe is None:
+            self._begin()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the watch."""
+        self.close()
