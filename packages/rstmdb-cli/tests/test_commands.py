@@ -403,6 +403,16 @@ def test_what_is_no_json_object_is_wrong_usage(cli: Run, text: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
 
 
+def test_text_that_utf8_can_not_hold_is_wrong_usage(cli: Run) -> None:
+    for command in (
+        ("get-instance", "\udcff"),
+        ("create-instance", "-m", "order", "-V", "1", "-c", '{"a": "\\ud800"}'),
+    ):
+        result = cli(*command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "not UTF-8" in result.stderr
+
+
 def test_a_file_that_can_not_be_read_is_named(cli: Run, tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff")
@@ -430,6 +440,12 @@ def test_yaml_holds_the_result(cli: Run, wire: Wire) -> None:
     ):
         shown = cli("--output", "yaml", *command).stdout
         assert yaml.safe_load(shown) == wire.call(op, **params)
+
+
+@pytest.mark.parametrize("output", ["table", "json", "ndjson", "yaml"])
+def test_letters_of_any_script_stay_as_they_are(cli: Run, wire: Wire, output: str) -> None:
+    wire.call("CREATE_INSTANCE", instance_id="Zoë-中", machine="order", version=1)
+    assert "Zoë-中" in cli("-o", output, "list-instances").stdout
 
 
 @pytest.mark.parametrize("output", ["table", "json", "ndjson", "yaml"])

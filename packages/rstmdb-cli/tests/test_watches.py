@@ -56,6 +56,14 @@ def test_watch_all_prints_events_at_once_until_ctrl_c(
     assert interrupted(process) == (0, "", "stopped watching\n")
 
 
+def test_a_second_ctrl_c_does_not_spoil_the_exit_code(server: ServerProcess, spawn: Spawn) -> None:
+    for _ in range(5):
+        process = watching(spawn, "-s", server.address, "watch-all")
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        assert process.returncode == 0
+
+
 def test_watch_all_with_filters(server: ServerProcess, wire: Wire, spawn: Spawn) -> None:
     definition = wire.call("GET_MACHINE", machine="order")["definition"]
     wire.call("PUT_MACHINE", machine="other", version=1, definition=definition)

@@ -15,6 +15,7 @@ from .output import escaped
 __all__ = ["CODES_HELP", "INTERRUPTED", "SERVER", "reported"]
 
 SERVER = 1
+USAGE = 2
 UNREACHABLE = 3
 AUTH = 4
 PRECONDITION = 5
@@ -86,6 +87,8 @@ def _described(error: Exception, *, verbose: bool) -> tuple[str, int]:
         return f"{error}{hint}", PRECONDITION
     if isinstance(error, client.RstmdbError):
         return str(error), SERVER
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        return "an argument is not UTF-8, or holds half of a surrogate pair", USAGE
     message = " ".join(f"{type(error).__name__}: {error}".split())
     if verbose:
         message += "\n" + "".join(traceback.format_exception(error)).rstrip()

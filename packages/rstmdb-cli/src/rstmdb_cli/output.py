@@ -36,9 +36,11 @@ def show_rows(result: dict[str, Any], rows: str, output: str, columns: Sequence[
     lines = [[name.upper() for name in columns]]
     lines += [[_cell(item.get(name)) for name in columns] for item in items]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for number, line in enumerate(lines):
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(click.style("  ".join(cells).rstrip(), bold=number == 0, reset=number == 0))
+    padded = ([c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines)
+    heading, *texts = ("  ".join(cells).rstrip() for cells in padded)
+    click.echo(click.style(heading, bold=True))
+    for text in texts:
+        click.echo(text)
     rest = {name: value for name, value in result.items() if name != rows}
     if rest:
         click.echo(", ".join(f"{name}: {_cell(value)}" for name, value in rest.items()))
@@ -49,7 +51,8 @@ def encoded(value: Any, output: str) -> str:
     if output == "yaml":
         import yaml  # only this format needs it
 
-        text: str = yaml.safe_dump(value, sort_keys=False)
+        harmless = json.dumps(value, ensure_ascii=False).isprintable()  # else all is escaped
+        text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=harmless)
         return text.rstrip("\n")
     indent = None if output == "ndjson" else 2
     return escaped(json.dumps(value, indent=indent, ensure_ascii=False))

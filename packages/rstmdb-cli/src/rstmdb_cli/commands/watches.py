@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -24,17 +26,39 @@ _FROM = click.option(
 
 
 def _print_events(begin: Callable[[], SyncWatch]) -> None:
-    """Print events as they come; Ctrl-C ends the watch and is no failure."""
+    """Print events as they come."""
     from msgspec import to_builtins
 
+    # A watch that is refused is closed as well.
+    with _until_ctrl_c(), closing(begin()) as watch, watch:
+        offset = watch.begun.get("wal_offset", watch.begun.get("current_wal_offset"))
+        click.echo(f"watching, the log is at {offset}; Ctrl-C ends", err=True)
+        for event in watch:
+            click.echo(encoded(to_builtins(event), "ndjson"))
+
+
+@contextmanager
+def _until_ctrl_c() -> Iterator[None]:
+    """Ctrl-C ends the block and is no failure.
+
+    A second one, which may come at the same time (`timeout` sends two), is not heard: it would
+    break off the end of the program.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if before is not signal.SIG_IGN:  # as it is for a script's background jobs
+        signal.signal(signal.SIGINT, interrupt)
     try:
-        with closing(begin()) as watch, watch:  # a watch that is refused is closed as well
-            offset = watch.begun.get("wal_offset", watch.begun.get("current_wal_offset"))
-            click.echo(f"watching, the log is at {offset}; Ctrl-C ends", err=True)
-            for event in watch:
-                click.echo(encoded(to_builtins(event), "ndjson"))
+        yield
     except KeyboardInterrupt:
         click.echo("stopped watching", err=True)
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)
 
 
 @click.command("watch-instance")
