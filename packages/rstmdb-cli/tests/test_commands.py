@@ -107,6 +107,34 @@ def test_get_machine_by_arguments_or_by_options(cli: Run, wire: Wire) -> None:
     assert text["checksum"] == first["checksum"]
 
 
+def test_a_machine_as_a_diagram(cli: Run) -> None:
+    assert cli("get-machine", "order", "--diagram").stdout.splitlines() == [
+        "stateDiagram-v2",
+        '    state "created" as s0',
+        '    state "paid" as s1',
+        '    state "shipped" as s2',
+        "    [*] --> s0",
+        "    s0 --> s1 : PAY [ctx.amount #62; 0]",
+        "    s1 --> s2 : SHIP",
+    ]
+
+
+def test_names_that_mean_something_to_mermaid_are_escaped(cli: Run) -> None:
+    definition = {
+        "states": ['a "b": c;', "-->"],
+        "initial": "-->",
+        "transitions": [{"from": ['a "b": c;', "-->"], "event": "#1", "to": "-->"}],
+    }
+    assert cli("put-machine", "-n", "odd", "-v", "1", json.dumps(definition)).exit_code == 0
+    assert cli("get-machine", "odd", "--diagram").stdout.splitlines()[1:] == [
+        '    state "a #34;b#34;#58; c#59;" as s0',
+        '    state "--#62;" as s1',
+        "    [*] --> s1",
+        "    s0 --> s1 : #35;1",
+        "    s1 --> s1 : #35;1",
+    ]
+
+
 def test_get_machine_wants_one_name_and_one_version(cli: Run) -> None:
     assert "name the machine" in cli("get-machine").stderr
     for twice in (("order", "-n", "other"), ("order", "1", "-v", "2")):

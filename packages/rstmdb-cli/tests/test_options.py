@@ -36,7 +36,7 @@ COMMANDS = {
     "ping": "",
     "info": "",
     "put-machine": "-n --name -v --version DEFINITION",
-    "get-machine": "[MACHINE] [VERSION] -n --name -v --version",
+    "get-machine": "[MACHINE] [VERSION] -n --name -v --version --diagram",
     "list-machines": "--limit --offset",
     "create-instance": "-m --machine -V --version -i --id -c --ctx --idempotency-key",
     "get-instance": "ID",

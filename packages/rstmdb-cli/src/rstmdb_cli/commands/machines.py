@@ -29,6 +29,7 @@ def put_machine(session: Session, name: str, version: int, definition: dict[str,
 @click.argument("machine_version", metavar="[VERSION]", type=VERSION, required=False)
 @click.option("-n", "--name", help="Name of the machine, if not given as an argument.")
 @click.option("-v", "--version", type=VERSION, help="Version; the newest when absent.")
+@click.option("--diagram", is_flag=True, help="Draw it, as text for Mermaid.")
 @pass_session
 def get_machine(
     session: Session,
@@ -36,6 +37,7 @@ def get_machine(
     machine_version: int | None,
     name: str | None,
     version: int | None,
+    diagram: bool,
 ) -> None:
     """Show the definition of MACHINE."""
     if (machine and name) or (machine_version and version):
@@ -44,6 +46,11 @@ def get_machine(
     if not wanted:
         raise click.UsageError("name the machine: rstmdb-cli get-machine NAME")
     result = session.call("GET_MACHINE", machine=wanted, version=machine_version or version)
+    if diagram:
+        from rstmdb_cli.diagram import mermaid
+
+        click.echo(mermaid(result["definition"]))
+        return
     show(result, session.output)
 
 
