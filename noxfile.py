@@ -112,3 +112,10 @@ def bench(session: nox.Session) -> None:
     """Load figures beside their floors: `nox -s bench -- --seconds 5`."""
     _install(session, DISTRIBUTIONS)
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def million(session: nox.Session) -> None:
+    """A million instances: recovery, compaction and the longest wait during it, memory."""
+    _install(session, DISTRIBUTIONS)
+    session.run("python", "benchmarks/million.py", *session.posargs)
