@@ -1,9 +1,8 @@
 """The rstmdb client: every operation, async and blocking, pipelined, with resuming watches."""
 
-from ._api import BatchApi, RstmdbApi
-from ._async_watch import AsyncWatch
+from typing import TYPE_CHECKING
+
 from ._batch import BatchBuilder, BatchEntry
-from ._client import Client
 from ._errors import (
     ERROR_CLASSES,
     AuthFailedError,
@@ -37,6 +36,11 @@ from ._errors import (
 from ._sync import SyncClient
 from ._sync_watch import SyncWatch
 from ._url import Target
+
+if TYPE_CHECKING:
+    from ._api import BatchApi, RstmdbApi
+    from ._async_watch import AsyncWatch
+    from ._client import Client
 
 __all__ = [
     "ERROR_CLASSES",
@@ -77,3 +81,21 @@ __all__ = [
     "WalIoError",
     "WatchEnded",
 ]
+
+# A program that blocks, such as the command line, starts sooner without anyio.
+_LATE = {
+    "AsyncWatch": "_async_watch",
+    "BatchApi": "_api",
+    "Client": "_client",
+    "RstmdbApi": "_api",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the async side, and what only type checkers need, when it is asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f".{_LATE[name]}", __name__), name)
+    return value

@@ -2,7 +2,7 @@
 
 RstmdbError
 ├── ConnectFailed        no server could be reached, or it did not answer the greeting
-│   └── TlsSetupFailed   a certificate or key file can't be used
+│   └── TlsSetupFailed   a certificate or key file can't be used (an OSError, too)
 ├── ConnectionLost       the connection broke under a call that may be sent again
 │   └── OutcomeUnknown   it broke under a write without an idempotency key
 ├── RequestTimeout       no answer in time (a TimeoutError, too)
@@ -65,7 +65,7 @@ class ConnectFailed(RstmdbError):
     """No server could be reached, or none answered the greeting in time."""
 
 
-class TlsSetupFailed(ConnectFailed):
+class TlsSetupFailed(ConnectFailed, OSError):
     """A certificate or key file is missing or can't be used: trying again is of no use."""
 
 

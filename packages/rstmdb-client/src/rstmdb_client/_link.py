@@ -69,7 +69,7 @@ class Link:
                 await pending.arrived.wait()
         except TimeoutError as error:
             raise RequestTimeout(
-                f"{op}: no answer within {timeout_secs} s; whether a write was done is not known"
+                f"{op}: no answer in time ({timeout_secs} s); whether a write was done is not known"
             ) from error
         finally:
             del self._pending[request_id]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import rstmdb_protocol as rcp
 
@@ -21,6 +21,9 @@ from ._greeting import (
     unless_last,
 )
 from ._url import Target
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["SyncPipe"]
 
@@ -86,7 +89,7 @@ class SyncPipe:
             return self._ask(*request, time.monotonic() + timeout_secs)
         except TimeoutError as error:
             raise RequestTimeout(
-                f"{op}: no answer within {timeout_secs} s; whether a write was done is not known"
+                f"{op}: no answer in time ({timeout_secs} s); whether a write was done is not known"
             ) from error
 
     def _ask(self, request_id: str, data: bytes, deadline: float) -> rcp.ResponseMessage:

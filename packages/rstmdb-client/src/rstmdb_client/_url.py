@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from rstmdb_protocol import WireMode
 
 from ._errors import TlsSetupFailed
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["DEFAULT_PORT", "Target"]
 
@@ -31,7 +33,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _ENVIRONMENT = ("token", "ca_cert", "client_cert", "client_key", "server_name", "wire_mode")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Target:
     """One or more hosts, tried in turn, and how to talk to them.
 
@@ -83,37 +85,30 @@ class Target:
 
         Raises ValueError that names what is wrong (and never the token).
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("rstmdb", "rstmdbs"):
-            raise ValueError(
-                f"a URL begins with rstmdb:// or rstmdbs://, not with {parts.scheme or url!r}"
-            )
-        options = _options(cls, parts)
-        unknown = set(overrides) - {option.name for option in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown option {min(unknown)!r}")
-        options.update({name: value for name, value in overrides.items() if value is not None})
-        return cls(**options)
+        return cls(**_over(cls, _url_options(cls, url), overrides))
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Target:
         """What the variables of rstmdb-cli say; keyword arguments go before them.
 
-        RSTMDB_URL, or else RSTMDB_SERVER (HOST[:PORT]) and RSTMDB_TLS; then, over the URL,
-        RSTMDB_TOKEN, RSTMDB_CA_CERT, RSTMDB_CLIENT_CERT, RSTMDB_CLIENT_KEY,
-        RSTMDB_SERVER_NAME, RSTMDB_WIRE_MODE and RSTMDB_INSECURE. Raises ValueError.
+        RSTMDB_URL sets server, token and TLS at once; else RSTMDB_SERVER (HOST[:PORT]) and
+        RSTMDB_TLS do. RSTMDB_TOKEN, RSTMDB_CA_CERT, RSTMDB_CLIENT_CERT, RSTMDB_CLIENT_KEY,
+        RSTMDB_SERVER_NAME, RSTMDB_INSECURE and RSTMDB_WIRE_MODE count where the URL says
+        nothing. Raises ValueError.
         """
         given: dict[str, Any] = {
-            name: environ[f"RSTMDB_{name.upper()}"]
-            for name in _ENVIRONMENT
-            if environ.get(f"RSTMDB_{name.upper()}")
+            name: value for name in _ENVIRONMENT if (value := environ.get(f"RSTMDB_{name.upper()}"))
         }
         for name in ("tls", "insecure"):
-            if environ.get(f"RSTMDB_{name.upper()}"):
-                given[name] = _boolean(f"RSTMDB_{name.upper()}", environ[f"RSTMDB_{name.upper()}"])
-        url = environ.get("RSTMDB_URL") or f"rstmdb://{environ.get('RSTMDB_SERVER') or '127.0.0.1'}"
-        given.update({name: value for name, value in overrides.items() if value is not None})
-        return cls.parse(url, **given)
+            value = environ.get(f"RSTMDB_{name.upper()}")
+            if value:
+                given[name] = _boolean(f"RSTMDB_{name.upper()}", value)
+        url = environ.get("RSTMDB_URL")
+        if url:
+            given.update(_url_options(cls, url))
+        else:
+            given["hosts"] = (_host(environ.get("RSTMDB_SERVER") or "127.0.0.1"),)
+        return cls(**_over(cls, given, overrides))
 
     def with_options(self, **options: Any) -> Target:
         """The same target with other options. Raises ValueError."""
@@ -128,6 +123,8 @@ class Target:
         """A context for TLS 1.2 and newer, or None for plain TCP. Raises TlsSetupFailed."""
         if not self.tls:
             return None
+        import ssl  # slow to import, and seldom needed
+
         path = self.ca_cert
         try:
             context = ssl.create_default_context(cafile=self.ca_cert)
@@ -138,13 +135,26 @@ class Target:
             if self.client_cert is not None:
                 path = f"{self.client_cert}, {self.client_key or 'with the key inside'}"
                 context.load_cert_chain(self.client_cert, self.client_key)
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise TlsSetupFailed(f"can't use {path}: {error}") from error
         return context
 
 
-def _options(cls: type[Target], parts: SplitResult) -> dict[str, Any]:
-    """The options that a URL gives."""
+def _over(cls: type[Target], options: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Put keyword arguments over options, unless they are None. Raises ValueError."""
+    unknown = set(over) - {option.name for option in fields(cls)}
+    if unknown:
+        raise ValueError(f"unknown option {min(unknown)!r}")
+    return options | {name: value for name, value in over.items() if value is not None}
+
+
+def _url_options(cls: type[Target], url: str) -> dict[str, Any]:
+    """The options that a URL gives. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("rstmdb", "rstmdbs"):
+        raise ValueError(
+            f"a URL begins with rstmdb:// or rstmdbs://, not with {parts.scheme or url!r}"
+        )
     userinfo, at, hosts = parts.netloc.rpartition("@")
     if parts.path not in ("", "/"):
         raise ValueError(f"a URL ends with the host and port, but there is {parts.path!r}")
@@ -154,10 +164,11 @@ def _options(cls: type[Target], parts: SplitResult) -> dict[str, Any]:
         raise ValueError("the URL names no host")
     options: dict[str, Any] = {
         "hosts": tuple(_host(text) for text in hosts.split(",") if text),
-        "token": unquote(userinfo) if at else None,
         "tls": parts.scheme == "rstmdbs",
     }
-    known = sorted({option.name for option in fields(cls)} - set(options))
+    if at:
+        options["token"] = unquote(userinfo)
+    known = sorted({option.name for option in fields(cls)} - {"hosts", "token", "tls"})
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
             raise ValueError(f"unknown option {name!r} in the URL; known: {', '.join(known)}")
