@@ -77,6 +77,7 @@ def test_there_are_no_other_commands(invoke: Run) -> None:
     assert set(SUBJECTS) == set(COMMANDS)
     shown = invoke("--help").stdout
     assert all(f"\n  {name} " in shown for name in COMMANDS)
+    assert "..." not in shown.partition("Commands:")[2]  # no text is cut
 
 
 def test_every_global_option_has_a_variable() -> None:

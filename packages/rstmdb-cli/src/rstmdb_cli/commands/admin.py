@@ -28,7 +28,10 @@ def info(session: Session) -> None:
 @click.command("hash-token")
 @click.argument("token")
 def hash_token(token: str) -> None:
-    """Print the hash of TOKEN, as auth.token_hashes and secrets files hold it."""
+    """Print the hash of a token.
+
+    It is what auth.token_hashes and secrets files hold.
+    """
     import hashlib
 
     click.echo(hashlib.sha256(token.encode()).hexdigest())
@@ -38,7 +41,7 @@ def hash_token(token: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_session
 def flush_all(session: Session, yes: bool) -> None:
-    """Empty the whole database: machines, instances, everything."""
+    """Remove all machines and instances."""
     if not yes:
         hosts = ", ".join(f"{host}:{port}" for host, port in session.target().hosts)
         try:

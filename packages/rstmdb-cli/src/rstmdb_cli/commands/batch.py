@@ -19,9 +19,9 @@ __all__ = ["batch"]
 @click.option("--atomic", is_flag=True, help="All or nothing.")
 @pass_session
 def batch(session: Session, file: TextIO, atomic: bool) -> None:
-    """Run the operations of FILE as one batch; - is standard input.
+    """Run many operations as one batch.
 
-    A JSON object a line: {"op": "APPLY_EVENT", "params": {...}}. Without --atomic each stands
+    FILE, or - for standard input, holds a JSON object a line: {"op": "APPLY_EVENT", "params": {...}}. Without --atomic each stands
     alone, and the exit code is 1 when one failed.
     """
     mode = "atomic" if atomic else "best_effort"

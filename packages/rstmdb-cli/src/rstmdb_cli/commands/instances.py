@@ -66,7 +66,10 @@ def list_instances(
     limit: int | None,
     offset: int | None,
 ) -> None:
-    """List instances, oldest first; with --state, those longest in it first."""
+    """List instances.
+
+    Oldest first; with --state, those that have been in it longest first.
+    """
     result = session.call(
         "LIST_INSTANCES", machine=machine, state=state, limit=limit, offset=offset
     )

@@ -42,7 +42,7 @@ def snapshot_instance(session: Session, instance_id: str) -> None:
 @click.option("-f", "--force", is_flag=True, help="Snapshot even if nothing was written since.")
 @pass_session
 def compact(session: Session, force: bool) -> None:
-    """Take a snapshot and delete the log segments before it."""
+    """Snapshot, and delete older log segments."""
     show(session.call("COMPACT", force_snapshot=force), session.output)
 
 
@@ -50,5 +50,8 @@ def compact(session: Session, force: bool) -> None:
 @click.argument("name", required=False)
 @pass_session
 def backup(session: Session, name: str | None) -> None:
-    """Make a verified copy in the server's backup directory."""
+    """Make a verified copy on the server.
+
+    It lies in the server's backup directory, by the NAME given or the time.
+    """
     show(session.call("BACKUP", name=name), session.output)

@@ -19,7 +19,10 @@ __all__ = ["get_machine", "list_machines", "put_machine"]
 @click.argument("definition", type=json_object)
 @pass_session
 def put_machine(session: Session, name: str, version: int, definition: dict[str, Any]) -> None:
-    """Register DEFINITION: JSON, @file, or - for standard input."""
+    """Register a machine.
+
+    DEFINITION is JSON, @file, or - for standard input.
+    """
     result = session.call("PUT_MACHINE", machine=name, version=version, definition=definition)
     show(result, session.output)
 

@@ -69,7 +69,10 @@ def _until_ctrl_c() -> Iterator[None]:
 def watch_instance(
     session: Session, instance_id: str, no_ctx: bool, from_offset: int | None
 ) -> None:
-    """Watch the transitions of the instance ID, a JSON object a line."""
+    """Watch the transitions of one instance.
+
+    Prints a JSON object a line, until Ctrl-C.
+    """
     client = session.client()
     _print_events(
         lambda: client.watch_instance(instance_id, include_ctx=not no_ctx, from_offset=from_offset)
@@ -93,7 +96,10 @@ def watch_all(
     no_ctx: bool,
     from_offset: int | None,
 ) -> None:
-    """Watch all transitions that pass the filters, a JSON object a line."""
+    """Watch all transitions that pass filters.
+
+    Prints a JSON object a line, until Ctrl-C.
+    """
     client = session.client()
     _print_events(
         lambda: client.watch_all(
