@@ -21,7 +21,10 @@ __all__ = ["batch"]
 def batch(session: Session, file: TextIO, atomic: bool) -> None:
     """Run many operations as one batch.
 
-    FILE, or - for standard input, holds a JSON object a line: {"op": "APPLY_EVENT", "params": {...}}. Without --atomic each stands
+    FILE, or - for standard input, holds a JSON object a line:
+    {"op": "APPLY_EVENT", "params": {...}}.
+
+    Without --atomic each stands
     alone, and the exit code is 1 when one failed.
     """
     mode = "atomic" if atomic else "best_effort"
