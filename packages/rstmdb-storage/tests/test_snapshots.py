@@ -212,6 +212,18 @@ def test_a_snapshot_of_another_database_is_passed_over(door: dict[str, Any]) -> 
         fs = fs.crash()
 
 
+def test_a_log_that_ends_before_a_whole_snapshot_is_refused(door: dict[str, Any]) -> None:
+    """Never a start from less than what a snapshot proves, though the log alone looks torn."""
+    fs = SimulatedFileSystem()
+    db = filled(fs, door)
+    taken = db.snapshot()
+    fs = fs.crash()
+    path = f"/data/wal/{taken.wal_offset >> 40:016x}.wal"
+    fs.poke(path, fs.peek(path)[: (taken.wal_offset & 0xFFFFFFFF) - 10])
+    with pytest.raises(DatabaseDamaged, match="the snapshot's last record is not there"):
+        open_simulated(fs)
+
+
 def test_a_newer_format_is_said_so_and_refused(door: dict[str, Any]) -> None:
     case = Case(door, compacted=False)
     fs = case.copy()
@@ -310,6 +322,23 @@ def test_a_snapshot_that_fails_is_counted_harmless_and_tried_again(
     db.apply_event("i1", "go")
     state = comparable(db._store.state)
     assert db.compact().snapshots_created == 1
+    assert comparable(open_simulated(fs.power_loss())._store.state) == state
+
+
+def test_no_snapshot_is_written_over_another(door: dict[str, Any]) -> None:
+    """Same offset, same time, after a restart."""
+    fs = SimulatedFileSystem()
+    db = open_simulated(fs)
+    db.put_machine("door", 1, door)
+    db.create_instance("door", 1, instance_id="d")
+    full = db.snapshot()
+    fs = fs.power_loss()
+    db = open_simulated(fs)
+    one = db.snapshot_instance("d")
+    assert one.wal_offset == full.wal_offset
+    assert one.snapshot_id != full.snapshot_id
+    state = comparable(db._store.state)
+    db.compact()
     assert comparable(open_simulated(fs.power_loss())._store.state) == state
 
 

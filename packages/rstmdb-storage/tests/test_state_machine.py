@@ -310,6 +310,9 @@ class Comparison(RuleBasedStateMachine):
         assert aborted is None
         for command, result, word in zip(commands, batch.results, expected, strict=True):
             self.check_outcome(command, result, word)
+        if not atomic:  # each stands alone, also when power is lost under a later sync
+            head = self.db._store.log.head
+            self.history += [(head, copy.deepcopy(step)) for step in steps[1:-1]]
         self.acknowledge(steps[-1])
         return None
 

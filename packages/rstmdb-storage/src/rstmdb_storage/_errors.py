@@ -11,7 +11,8 @@ The tree (refusals of single commands are rstmdb_core.Rejection and its subclass
     ├── OffsetGone            an offset below the oldest record that is kept
     ├── SnapshotFailed        a snapshot could not be written or did not verify
     ├── BackupFailed          a backup could not be written or did not verify
-    ├── InvalidBackupTarget   a backup's name is not acceptable, or taken
+    ├── InvalidBackupTarget   a backup's name is not acceptable, or its place is taken
+    ├── RestoreFailed         a backup can't be restored as it was asked
     └── BatchAborted          an atomic batch was refused as a whole
 """
 
@@ -26,6 +27,7 @@ __all__ = [
     "InvalidBackupTarget",
     "NewerFormat",
     "OffsetGone",
+    "RestoreFailed",
     "SnapshotFailed",
     "StorageError",
     "WriteFailed",
@@ -85,6 +87,10 @@ class BackupFailed(StorageError):
 
 class InvalidBackupTarget(StorageError):
     """A backup's name is no plain file name, or a backup of that name exists."""
+
+
+class RestoreFailed(StorageError):
+    """A backup does not reach back to where it was to be restored, or did not verify."""
 
 
 class BatchAborted(StorageError):

@@ -23,9 +23,11 @@ __all__ = ["compact", "snapshot", "snapshot_instance", "take_snapshot"]
 
 def _header(store: Store, kind: str, offset: int, instance_id: str | None) -> SnapshotHeader:
     created_at = store.clock()
-    store.snapshots_begun += 1
+    number = 1
+    while store.fs.exists(store.layout.snapshot(f"snap-{offset:016x}-{created_at:x}-{number}")):
+        number += 1  # never over a file that something may rely on, whatever the clock does
     return SnapshotHeader(
-        snapshot_id=f"snap-{offset:016x}-{created_at:x}-{store.snapshots_begun}",
+        snapshot_id=f"snap-{offset:016x}-{created_at:x}-{number}",
         kind=kind,
         database_id=store.log.database_id,
         offset=offset,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rstmdb_wal import DirectoryLocked
@@ -32,8 +33,11 @@ def open_store(
     clock: Callable[[], int],
     monotonic: Callable[[], int],
     new_id: Callable[[], str],
+    keep_limits: bool = False,
 ) -> tuple[Store, Callable[[], None]]:
     """Open or create a database; the store, and what gives the directory up again.
+
+    `keep_limits` leaves those in force that the directory has, whatever the options say.
 
     Raises DatabaseLocked, DatabaseDamaged, WriteFailed and OSError.
     """
@@ -52,6 +56,8 @@ def open_store(
     try:
         recovered = recover(fs, layout, options)
         recovered.state.start_journal()
+        if keep_limits:
+            options = replace(options, limits=recovered.state.limits)
         store = Store(
             recovered, fs, layout, options, clock=clock, monotonic=monotonic, new_id=new_id
         )

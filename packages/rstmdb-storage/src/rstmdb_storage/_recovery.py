@@ -38,7 +38,15 @@ from ._snapshot import (
     reader,
 )
 
-__all__ = ["Recovered", "Replayed", "Start", "read_directory", "recover", "starts"]
+__all__ = [
+    "Recovered",
+    "Replayed",
+    "Start",
+    "load_catalog",
+    "read_directory",
+    "recover",
+    "starts",
+]
 
 logger = logging.getLogger("rstmdb.recovery")
 
@@ -126,11 +134,15 @@ def read_directory(fs: FileSystem, layout: Layout, options: StorageOptions) -> R
     catalog, legacy = load_catalog(fs, layout)
     strict = replace(options.log, recovery="strict")
     first: DatabaseDamaged | None = None
+    passed_over: list[SnapshotHeader] = []
     database_id = None
     for start in [legacy] if legacy else starts(fs, layout, catalog):
         recovery = _recovery(fs, layout, strict, start)
         try:
-            return _follow(recovery, start, catalog)
+            replayed = _follow(recovery, start, catalog)
+            if not _falls_short(recovery, passed_over):
+                return replayed
+            continue
         except LogDamaged as error:
             failed = DatabaseDamaged(f"{error} (replaying on {start.name})")
             failed.__cause__ = error
@@ -140,7 +152,8 @@ def read_directory(fs: FileSystem, layout: Layout, options: StorageOptions) -> R
             failed = error
         first = first or failed
         database_id = recovery.database_id
-        if start.info is not None:
+        if start.header is not None:
+            passed_over.append(start.header)
             logger.error("can't go on from %s: %s", start.name, failed)
     if options.log.recovery == "strict" or first is None:
         raise first or DatabaseDamaged(f"{layout.root}: there is nothing to start from")
@@ -151,6 +164,14 @@ def read_directory(fs: FileSystem, layout: Layout, options: StorageOptions) -> R
             continue
         return _follow(_recovery(fs, layout, options.log, start), start, catalog, skip=True)
     raise first
+
+
+def _falls_short(recovery: Recovery, passed_over: list[SnapshotHeader]) -> bool:
+    """Whether the log ends before a whole snapshot of this database: what that holds was true."""
+    return any(
+        header.offset > recovery.report.head and header.database_id == recovery.database_id
+        for header in passed_over
+    )
 
 
 def load_catalog(fs: FileSystem, layout: Layout) -> tuple[Catalog, Start | None]:

@@ -72,7 +72,6 @@ class Store(Commands):
         """The offset behind which somebody still reads the log, or None."""
         self.appended = recovered.entries
         """Records since the last full snapshot, checkpoints aside."""
-        self.snapshots_begun = 0
         self.failures: Counter[str] = Counter()
         """What failed and will be tried again: "snapshot", "compaction", "backup"."""
         self._checkpoint = recovered.checkpoint

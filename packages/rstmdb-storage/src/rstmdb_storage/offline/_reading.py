@@ -1,0 +1,96 @@
+"""What all tools share: the lock, and following a log from one of its possible beginnings."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from rstmdb_storage._errors import DatabaseDamaged, DatabaseLocked
+from rstmdb_storage._layout import Layout
+from rstmdb_storage._recovery import Start
+from rstmdb_wal import DirectoryLocked, LogDamaged, LogOptions, Recovery
+from rstmdb_wal import Record as LogRecord
+from rstmdb_wal.fs import FileSystem
+
+__all__ = ["Progress", "held", "oldest_first", "records_of", "recovery_of", "watched"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of log that were read and those that there are."""
+
+PROGRESS_EVERY_BYTES = 4 * 1024 * 1024
+_CANNOT_LOCK = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+@contextlib.contextmanager
+def held(fs: FileSystem, layout: Layout, *, reading: bool) -> Iterator[None]:
+    """Hold the directory's lock; where one only reads, a read-only directory needs none.
+
+    Raises DatabaseLocked, DatabaseDamaged where there is no database, and OSError.
+    """
+    if not fs.exists(layout.wal) and not fs.exists(layout.snapshots):
+        raise DatabaseDamaged(f"{layout.root}: there is no database here")
+    lock = None
+    try:
+        lock = fs.lock(layout.lock)
+    except DirectoryLocked as error:
+        raise DatabaseLocked(f"{layout.root} is in use: {error}; stop that process") from error
+    except OSError as error:
+        if not reading or error.errno not in _CANNOT_LOCK:
+            raise
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def recovery_of(fs: FileSystem, layout: Layout, start: Start, *, skip: bool = False) -> Recovery:
+    """A recovery that reads the log behind a start."""
+    header = start.header
+    return Recovery(
+        Path(layout.wal),
+        fs=fs,
+        options=LogOptions(recovery="skip_corrupt" if skip else "strict"),
+        after=header.offset if header else 0,
+        after_sequence=header.sequence if header else 0,
+        min_segment=header.segment_id if header else 0,
+        database_id=header.database_id if header else None,
+    )
+
+
+def records_of(recovery: Recovery) -> contextlib.closing[Generator[LogRecord, None, None]]:
+    """The records, in a context that closes the files where the reading is given up."""
+    records: Any = iter(recovery)
+    return contextlib.closing(records)
+
+
+def watched(recovery: Recovery, progress: Progress | None) -> Generator[LogRecord, None, None]:
+    """The records of a recovery, telling how far it came."""
+    report = recovery.report
+    told = 0
+    with records_of(recovery) as records:
+        for record in records:
+            yield record
+            if progress is not None and report.bytes - told >= PROGRESS_EVERY_BYTES:
+                told = report.bytes
+                progress(told, report.total_bytes)
+    if progress is not None:
+        progress(report.total_bytes, report.total_bytes)
+
+
+def oldest_first(fs: FileSystem, layout: Layout, found: list[Start]) -> Start:
+    """Of the starts (newest first, the log alone last) the oldest that the log reaches back to.
+
+    Where it reaches back to none, the newest.
+    """
+    for start in reversed(found):
+        try:
+            with records_of(recovery_of(fs, layout, start)) as records:
+                next(records, None)
+        except LogDamaged:
+            continue
+        return start
+    return found[0]
