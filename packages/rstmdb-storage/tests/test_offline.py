@@ -24,7 +24,7 @@ from rstmdb_storage.offline import (
     restore_backup,
     verify_database,
 )
-from rstmdb_storage.testing import comparable, open_simulated
+from rstmdb_storage.testing import Clock, comparable, open_simulated
 from rstmdb_wal.testing import SimulatedCrash, SimulatedFileSystem
 
 DIR = "/data"
@@ -272,7 +272,7 @@ def test_a_log_that_ends_before_its_snapshot_goes_and_the_snapshot_stays(
     fs = fs.crash()
     fs.poke(segment(last), fs.peek(segment(last))[:140])
     assert "snapshot's last record" in (verify_database(DIR, fs=fs).refusal or "")
-    repair_database(DIR, fs=fs)
+    repair_database(DIR, fs=fs, clock=Clock())
     assert comparable(open_simulated(fs)._store.state) == state
 
 

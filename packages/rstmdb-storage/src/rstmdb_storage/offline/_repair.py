@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -41,12 +42,13 @@ def repair_database(
     how: Literal["cut", "skip"] = "cut",
     *,
     fs: FileSystem | None = None,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> RepairReport:
     """Make a stopped directory open again.
 
     "cut" ends the log before the first damage: what is left is a moment that really was.
     "skip" goes on past damage and keeps all that can be read, which may be a state that never
-    was. Both do no more than a start where nothing is damaged. All that is taken out of the
+    was. `clock` gives milliseconds since 1970. Both do no more than a start where nothing is damaged. All that is taken out of the
     log is kept beside it under names that end in `.broken`. Raises DatabaseLocked,
     DatabaseDamaged where that does not help (a snapshot is gone; restore a backup), and OSError.
     """
@@ -61,7 +63,7 @@ def repair_database(
         layout.root,
         replace(StorageOptions(), log=log),
         fs=fs,
-        clock=lambda: time.time_ns() // 1_000_000,
+        clock=clock,
         monotonic=lambda: time.monotonic_ns() // 1_000_000,
         new_id=lambda: str(uuid.uuid4()),
         keep_limits=True,
