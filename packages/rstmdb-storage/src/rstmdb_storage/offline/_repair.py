@@ -48,9 +48,10 @@ def repair_database(
 
     "cut" ends the log before the first damage: what is left is a moment that really was.
     "skip" goes on past damage and keeps all that can be read, which may be a state that never
-    was. `clock` gives milliseconds since 1970. Both do no more than a start where nothing is damaged. All that is taken out of the
-    log is kept beside it under names that end in `.broken`. Raises DatabaseLocked,
-    DatabaseDamaged where that does not help (a snapshot is gone; restore a backup), and OSError.
+    was. Both do no more than a start where nothing is damaged. All that is taken out of the
+    log is kept beside it under names that end in `.broken`. `clock` gives milliseconds since
+    1970. Raises DatabaseLocked, DatabaseDamaged where that does not help (a snapshot is gone;
+    restore a backup), and OSError.
     """
     fs = fs or OsFileSystem()
     layout = Layout(Path(path))
