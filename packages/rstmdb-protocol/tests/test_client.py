@@ -201,3 +201,10 @@ def test_lines_of_a_server_may_end_as_on_windows() -> None:
     [message] = client.messages()
     assert isinstance(message, ResponseMessage)
     assert message.id == "5"
+
+
+def test_a_request_above_the_limit_is_refused_however_small_zstd_makes_it() -> None:
+    client, _ = hello([WireMode.BINARY_JSON], ["zstd"])
+    assert client.zstd
+    with pytest.raises(LocalProtocolError, match="16777216 bytes"):
+        client.request("PING", {"x": "y" * MAX_PAYLOAD_BYTES})

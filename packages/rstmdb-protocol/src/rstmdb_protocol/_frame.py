@@ -116,7 +116,14 @@ def check_payload(payload: bytes, flags: int, checksum: int, max_bytes: int) -> 
 
 
 def compress_payload(payload: bytes) -> bytes:
-    """One zstd frame (RFC 8878) that names its content size."""
+    """One zstd frame (RFC 8878) that names its content size.
+
+    Raises LocalProtocolError for more than 16 MiB of content, however small it becomes.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise LocalProtocolError(
+            f"a message of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES} bytes"
+        )
     return zstandard.ZstdCompressor(level=1).compress(payload)
 
 
