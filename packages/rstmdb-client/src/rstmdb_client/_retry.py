@@ -12,8 +12,11 @@ __all__ = ["Retries", "backoff_secs"]
 
 FIRST_SECS = 0.05
 MOST_SECS = 2.0
-MOST_REFUSALS = 4
-"""How many retryable errors of the server one call puts up with before it raises the next."""
+MOST_FAILURES = 4
+"""How often one call is refused, or loses its connection, before it raises the next failure.
+
+A bound beside the time limit: the call itself may be what the server breaks off for.
+"""
 
 
 def backoff_secs(rng: random.Random) -> Iterator[float]:
@@ -28,8 +31,8 @@ class Retries:
     """The tries of one call, counted from its first failure.
 
     What never reached the server is always sent again. What may have reached it is sent
-    again only if the call is `repeatable`; the same goes for what the server refused with a
-    retryable error. All of it for at most `timeout_secs`.
+    again only if the call is `repeatable`, and a few times at most; the same goes for what the
+    server refused with a retryable error. All of it for at most `timeout_secs`.
     """
 
     def __init__(
@@ -45,19 +48,26 @@ class Retries:
         self._clock = clock
         self._give_up = clock() + timeout_secs
         self._pauses = backoff_secs(rng)
-        self._refusals = 0
+        self._failures = 0
 
     def pause_secs(self, problem: RstmdbError) -> float:
         """How long to wait before the next try; raises what is not to be tried again."""
+        reached_server = isinstance(problem, ServerError)
         if isinstance(problem, ServerError):
-            self._refusals += 1
-            if not (problem.retryable and self._repeatable and self._refusals <= MOST_REFUSALS):
+            if not (problem.retryable and self._repeatable):
                 raise problem
-        elif isinstance(problem, ConnectionLost) and problem.sent and not self._repeatable:
-            raise OutcomeUnknown(
-                f"{self._op}: {problem}; it may have been done or not, and without an "
-                "idempotency key it is not sent again"
-            ) from problem
-        if isinstance(problem, TlsSetupFailed) or self._clock() >= self._give_up:
+        elif isinstance(problem, ConnectionLost) and problem.sent:
+            reached_server = True
+            if not self._repeatable:
+                raise OutcomeUnknown(
+                    f"{self._op}: {problem}; it may have been done or not, and without an "
+                    "idempotency key it is not sent again"
+                ) from problem
+        self._failures += reached_server
+        if (
+            isinstance(problem, TlsSetupFailed)
+            or self._failures > MOST_FAILURES
+            or self._clock() >= self._give_up
+        ):
             raise problem
         return next(self._pauses)
