@@ -119,3 +119,10 @@ def million(session: nox.Session) -> None:
     """A million instances: recovery, compaction and the longest wait during it, memory."""
     _install(session, DISTRIBUTIONS)
     session.run("python", "benchmarks/million.py", *session.posargs)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Break each protection on purpose; some test must notice each time."""
+    _install(session, DISTRIBUTIONS, *TEST_TOOLS)
+    session.run("python", "tests/mutations/run.py", *session.posargs)
