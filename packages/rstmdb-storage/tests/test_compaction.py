@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,10 +149,13 @@ def test_compaction_twice_takes_one_snapshot_unless_it_is_forced(door: dict[str,
 
 def store_with(options: CompactionOptions, door: dict[str, Any]) -> Any:
     fs = SimulatedFileSystem()
-    db = open_simulated(fs, simulated_options(compaction=options))
+    db = open_simulated(fs)
     db.put_machine("door", 1, door)
     db.create_instance("door", 1, instance_id="d")
-    return db._store
+    store = db._store
+    store.options = replace(store.options, compaction=options)  # only now: no thread runs
+    store._snapshot_at_ms = store.monotonic() - options.min_interval_ms
+    return store
 
 
 def run(store: Any, events: int) -> None:

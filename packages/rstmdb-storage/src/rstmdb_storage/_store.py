@@ -23,10 +23,10 @@ from ._errors import BatchAborted, WriteFailed
 from ._history import read_events, read_records
 from ._layout import Layout
 from ._options import StorageOptions
+from ._pacing import Pacing
 from ._procedure import Durable, Procedure
 from ._recovery import Recovered
 from ._results import IoStats, WalReadResult, WalStatsResult
-from ._snapshot import SnapshotInfo
 
 __all__ = ["Feed", "Store"]
 
@@ -36,7 +36,7 @@ Feed = list[tuple[int, core.Entry]]
 """Released entries with their offsets, in log order."""
 
 
-class Store(Commands):
+class Store(Commands, Pacing):
     """State and log, kept together by one rule: append, then evolve; show when released."""
 
     def __init__(
@@ -68,15 +68,10 @@ class Store(Commands):
         """The offset that each rollback went back to, by the epoch that it ended."""
         self.listener: Callable[[Feed], None] | None = None
         """Called with the entries that each flush released."""
-        self.hold_back: Callable[[], int | None] = lambda: None
-        """The offset behind which somebody still reads the log, or None."""
-        self.appended = recovered.entries
-        """Records since the last full snapshot, checkpoints aside."""
         self.failures: Counter[str] = Counter()
         """What failed and will be tried again: "snapshot", "compaction", "backup"."""
+        self._begin_counting(recovered.entries, recovered.report.bytes)
         self._checkpoint = recovered.checkpoint
-        self._snapshot_at_bytes = -recovered.report.bytes
-        self._snapshot_at_ms = monotonic() - options.compaction.min_interval_ms
         self._engine = options.engine
         self._append = self.log.append
         self._encode = core.encode_entry
@@ -269,42 +264,6 @@ class Store(Commands):
     def backup(self, directory: Path, name: str) -> Procedure:
         """See _backup.backup."""
         return _backup.backup(self, directory, name)
-
-    def compaction_due(self) -> bool:
-        """Whether compaction should run by itself now (CompactionOptions)."""
-        options = self.options.compaction
-        if not options.enabled or not self.appended:
-            return False
-        written = self.log.bytes_written - self._snapshot_at_bytes
-        if (
-            self.appended < options.events_threshold and written < options.size_threshold_bytes
-        ) or self.monotonic() - self._snapshot_at_ms < options.min_interval_ms:
-            return False
-        full = self.catalog.full
-        return not full or written > full[-1].size_bytes // 2
-
-    def note_snapshot(self, info: SnapshotInfo, appended: int, written: int) -> None:
-        """A full snapshot is relied on: what it covers counts no more towards the next."""
-        self.appended -= appended
-        self._snapshot_at_bytes = written
-        self._snapshot_at_ms = self.monotonic()
-
-    def note_compaction_failed(self) -> None:
-        """Count it, and try again after the usual interval, not at once."""
-        self.failures["compaction"] += 1
-        self._snapshot_at_ms = self.monotonic()
-
-    def retained_from(self, offset: int) -> int:
-        """The offset before which segments may go, given who still reads behind it."""
-        held = self.hold_back()
-        if held is None or held >= offset:
-            return offset
-        lag = sum(
-            size
-            for segment_id, _, size in self.log.segments()
-            if held < (segment_id + 1) << 40 <= offset
-        )
-        return offset if lag > self.options.compaction.max_watch_lag_bytes else held
 
     def note_start(self) -> None:
         """Put on record what the state has to know from now on, and that recovery is done.
