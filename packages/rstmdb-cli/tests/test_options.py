@@ -52,6 +52,11 @@ COMMANDS = {
     "wal-stats": "",
     "compact": "-f --force",
     "backup": "[NAME]",
+    "restore": "SOURCE TARGET --to-offset",
+    "verify": "DIRECTORY",
+    "repair": "DIRECTORY --skip --yes",
+    "dump": "DIRECTORY --skip-damage",
+    "stats": "DIRECTORY",
     "hash-token": "TOKEN",
     "flush-all": "--yes",
 }

@@ -27,6 +27,11 @@ SUBJECTS = {
     "wal-stats": "log",
     "compact": "log",
     "backup": "log",
+    "restore": "offline",
+    "verify": "offline",
+    "repair": "offline",
+    "dump": "offline",
+    "stats": "offline",
     "hash-token": "admin",
     "flush-all": "admin",
 }
