@@ -211,8 +211,14 @@ class Replay:
                 if not self._accept(seen, raw):
                     walker.position = raw.position
                     break
-                if raw.kind != KIND_NOOP:
-                    yield from self._take(seen, segment, raw)
+                if raw.kind == KIND_NOOP:
+                    continue
+                record = self._take(seen, segment, raw)
+                if record is not None:
+                    if self._batch:
+                        yield from self._batch
+                        self._batch.clear()
+                    yield record
             self._end = segment.end = walker.position
             if only_zeros(file, walker.position, seen.size):
                 self._drop_open_batch(seen, walker.position)
@@ -258,10 +264,14 @@ class Replay:
             return True
         return raw.sequence == self._expected
 
-    def _take(self, seen: Seen, segment: Segment, raw: RawRecord) -> Iterator[Record]:
-        """Count a record in and yield it once its batch is whole."""
+    def _take(self, seen: Seen, segment: Segment, raw: RawRecord) -> Record | None:
+        """Count a record in; return it unless more of its batch must come first.
+
+        The batch before it is in `_batch` then, to be shown first. A plain function, since it
+        runs for every record: a generator each costs a tenth of a recovery.
+        """
         if raw.sequence < self._expected:
-            return  # covered by the snapshot, met again on the way past damage
+            return None  # covered by the snapshot, met again on the way past damage
         offset = make_offset(seen.segment_id, raw.position)
         report = self.report
         self._expected += 1
@@ -277,14 +287,11 @@ class Replay:
         record = to_record(raw, offset, segment)
         if record.more:
             self._batch.append(record)
-            return
+            return None
         self._head = report.head = offset
         report.last_sequence = raw.sequence
         report.records += 1 + len(self._batch)
-        if self._batch:
-            yield from self._batch
-            self._batch.clear()
-        yield record
+        return record
 
     def _prove(self, sequence: int) -> None:
         """Note that all up to ``sequence`` was synced: the steps that end before it are proven."""
