@@ -37,9 +37,9 @@ class Pacing:
         if not options.enabled or not self.appended:
             return False
         written = self.log.bytes_written - self._snapshot_at_bytes
-        if (
-            self.appended < options.events_threshold and written < options.size_threshold_bytes
-        ) or self.monotonic() - self._snapshot_at_ms < options.min_interval_ms:
+        if self.appended < options.events_threshold and written < options.size_threshold_bytes:
+            return False
+        if self.monotonic() - self._snapshot_at_ms < options.min_interval_ms:
             return False
         full = self.catalog.full
         return not full or written > full[-1].size_bytes // 2
