@@ -7,11 +7,12 @@ flight: `Author.settle` finds that prefix, and fails where no prefix explains wh
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -74,9 +75,9 @@ class Request(NamedTuple):
 
     def send(self, wire: Wire, machine: str) -> str:
         """Send it; its id."""
+        if len(self.steps) == 1:
+            return wire.send(self.steps[0].op, self.steps[0].params(machine))
         ops = [{"op": step.op, "params": step.params(machine)} for step in self.steps]
-        if len(ops) == 1:
-            return wire.send(ops[0]["op"], ops[0]["params"])
         return wire.send("BATCH", {"mode": "atomic", "ops": ops})
 
 
@@ -100,6 +101,7 @@ class Model:
 
     def __init__(self) -> None:
         self.living: dict[str, Instance] = {}
+        self.deleted: dict[str, Json] = {}
         self.keys: dict[tuple[str, str, str], Json] = {}
         self.history: list[tuple[str, str, int]] = []
 
@@ -107,6 +109,7 @@ class Model:
         """One that can go on by itself."""
         other = Model()
         other.living = dict(self.living)
+        other.deleted = dict(self.deleted)
         other.keys = dict(self.keys)
         other.history = list(self.history)
         return other
@@ -126,6 +129,8 @@ class Model:
         return [self._do(step) for step in request.steps]
 
     def _remembered(self, step: Step) -> Json | None:
+        if step.op == "DELETE_INSTANCE" and step.instance_id in self.deleted:
+            return self.deleted[step.instance_id]
         return None if step.key is None else self.keys.get((step.op, step.instance_id, step.key))
 
     def _do(self, step: Step) -> Done:
@@ -139,7 +144,7 @@ class Model:
             result = {"instance_id": name, "state": "a"}
         elif step.op == "DELETE_INSTANCE":
             del self.living[name]
-            result = {"instance_id": name, "deleted": True}
+            result = self.deleted[name] = {"instance_id": name, "deleted": True}
         else:
             was = self.living[name].state
             to = STATES[(STATES.index(was) + 1) % 3]
@@ -154,6 +159,8 @@ class Model:
         """Learn where the record of a step lies."""
         if step.key is not None:
             self.keys[step.op, step.instance_id, step.key]["wal_offset"] = offset
+        if step.op == "DELETE_INSTANCE":
+            self.deleted[step.instance_id]["wal_offset"] = offset
         now = self.living.get(step.instance_id)
         if now is not None and now.n == step.n:
             self.living[step.instance_id] = now._replace(offset=offset)
@@ -306,10 +313,11 @@ class Author:
 
     def _unexplained(self, found: dict[str, Instance], unanswered: list[Request]) -> str:
         due = self.model.living
+        missing = {name: now for name, now in due.items() if found.get(name) != now}
+        instead = {name: now for name, now in found.items() if due.get(name) != now}
         return (
-            f"{self.name}: no prefix of {len(unanswered)} unanswered requests explains what is "
-            f"there; acknowledged and not so: { {k: v for k, v in due.items() if found.get(k) != v} }, "
-            f"there instead: { {k: v for k, v in found.items() if due.get(k) != v} }; "
+            f"{self.name}: no prefix of the unanswered requests explains what is there\n"
+            f"acknowledged and not so: {missing}\nthere instead: {instead}\n"
             f"in flight: {unanswered}"
         )
 
@@ -319,16 +327,34 @@ def _note(journal: Any, what: str, value: Any) -> None:
     journal.flush()
 
 
+class Event(NamedTuple):
+    """An event as watched or as logged; `digest` is that of all its fields."""
+
+    offset: int
+    machine: str
+    instance_id: str
+    n: int
+    digest: str
+
+    @classmethod
+    def of(cls, offset: int, told: Json) -> Event:
+        """From a message to a watcher or an entry of the log."""
+        names = ("version", "from_state", "to_state", "event", "payload", "ctx")
+        text = json.dumps([told[name] for name in names], sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return cls(offset, told["machine"], told["instance_id"], told["payload"]["n"], digest)
+
+
 class Follower:
     """Watches everything, over restarts, from one past the last event that it saw."""
 
     def __init__(self) -> None:
-        self.events: list[Json] = []
+        self.events: list[Event] = []
 
     @property
     def last(self) -> int:
-        """The offset of the last event."""
-        return int(self.events[-1]["wal_offset"]) if self.events else 0
+        """The offset of the last event; 0 before the first."""
+        return self.events[-1].offset if self.events else 0
 
     def resume(self, wire: Wire) -> None:
         """Go on where it was."""
@@ -344,9 +370,9 @@ class Follower:
         while self.last < offset:
             self._take(wire.event())
 
-    def _take(self, event: Json) -> None:
-        assert event["wal_offset"] > self.last, f"{event} after {self.last}"
-        del event["subscription_id"], event["type"]
+    def _take(self, message: Json) -> None:
+        event = Event.of(message["wal_offset"], message)
+        assert event.offset > self.last, f"{event} after {self.events[-1]}"
         self.events.append(event)
 
 
@@ -386,63 +412,54 @@ class Worker(threading.Thread):
 def hold_against_log(wire: Wire, authors: list[Author], follower: Follower) -> int:
     """Compare the log, as far as it is kept, with all that was written and watched.
 
-    Returns the number of records.
+    Returns the number of records. The follower is up to date.
     """
-    records = _read_log(wire)
-    stats = wire.call("WAL_STATS")
-    earliest = stats["earliest_offset"]
-    whole = records[0]["sequence"] == 1
-    by_offset = {record["offset"]: record["entry"] for record in records}
-    assert list(by_offset) == sorted(by_offset)
-    assert len(by_offset) == len(records)
-    first = records[0]["sequence"]
-    assert [r["sequence"] for r in records] == list(range(first, first + len(records)))
+    earliest = wire.call("WAL_STATS")["earliest_offset"]
+    entries: dict[str, dict[int, tuple[str, str, int]]] = {one.name: {} for one in authors}
+    events: list[Event] = []
+    first = count = position = 0
+    for record in read_log(wire):
+        first = first or record["sequence"]
+        assert record["sequence"] == first + count
+        assert record["offset"] > position
+        position = record["offset"]
+        count += 1
+        entry = record["entry"]
+        if "instance_id" in entry:
+            entries[entry["machine"]][position] = _short(entry)
+        if entry["type"] == "apply_event":
+            events.append(Event.of(position, entry))
+    whole = first == 1
     for author in authors:
-        mine = {o: _entry(e) for o, e in by_offset.items() if _is_of(e, author.name)}
+        mine = entries[author.name]
         history = author.model.history
         due = history if whole else history[len(history) - len(mine) :]
         assert list(mine.values()) == due, f"{author.name}: the log tells another history"
-        for offset, entry in author.acknowledged.items():
+        for offset, short in author.acknowledged.items():
             if offset >= earliest:
-                assert mine.get(offset) == entry, f"{author.name}: {entry} is not at {offset}"
-        watched = [
-            ("apply_event", event["instance_id"], event["payload"]["n"])
-            for event in follower.events
-            if event["machine"] == author.name
-        ]
-        applied = [entry for entry in history if entry[0] == "apply_event"]
-        assert watched == applied, f"{author.name}: the watcher saw another history"
-    logged = [_event(o, e) for o, e in by_offset.items() if e["type"] == "apply_event"]
-    assert follower.events[len(follower.events) - len(logged) :] == logged
-    assert not whole or len(follower.events) == len(logged)
-    return len(records)
+                assert mine.get(offset) == short, f"{author.name}: {short} is not at {offset}"
+        seen = [(e.instance_id, e.n) for e in follower.events if e.machine == author.name]
+        applied = [(name, n) for kind, name, n in history if kind == "apply_event"]
+        assert seen == applied, f"{author.name}: the watcher saw another history"
+    assert follower.events[len(follower.events) - len(events) :] == events
+    assert len(follower.events) == len(events) or not whole
+    return count
+
+
+def read_log(wire: Wire) -> Iterator[Json]:
+    """All records that are kept."""
+    position = 0
+    while (page := wire.call("WAL_READ", from_offset=position, limit=1000))["records"]:
+        yield from page["records"]
+        position = page["next_offset"]
 
 
 def last_event(wire: Wire) -> int:
     """The offset of the last event in the log; 0 for none."""
-    applied = [r["offset"] for r in _read_log(wire) if r["entry"]["type"] == "apply_event"]
-    return applied[-1] if applied else 0
+    applied = (r["offset"] for r in read_log(wire) if r["entry"]["type"] == "apply_event")
+    return max(applied, default=0)
 
 
-def _read_log(wire: Wire) -> list[Json]:
-    records: list[Json] = []
-    position = 0
-    while (page := wire.call("WAL_READ", from_offset=position, limit=1000))["records"]:
-        records += page["records"]
-        position = page["next_offset"]
-    return records
-
-
-def _is_of(entry: Json, machine: str) -> bool:
-    return entry.get("machine") == machine and "instance_id" in entry
-
-
-def _entry(entry: Json) -> tuple[str, str, int]:
+def _short(entry: Json) -> tuple[str, str, int]:
     held = entry.get("payload") or entry.get("initial_ctx") or {"n": 0}
     return entry["type"], entry["instance_id"], held["n"]
-
-
-def _event(offset: int, entry: Json) -> Json:
-    names = ("instance_id", "machine", "version", "from_state", "to_state", "event", "payload",
-             "ctx")  # fmt: skip
-    return {"wal_offset": offset} | {name: entry[name] for name in names}
