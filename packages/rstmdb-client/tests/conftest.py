@@ -33,6 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder: Path = tmp_path_factory.mktemp("server")
     env = {
         "RSTMDB_ALLOW_FLUSH_ALL": "true",
+        "RSTMDB_FSYNC_POLICY": "never",
         "RSTMDB_BACKUP_DIR": str(folder / "backups"),
         "RSTMDB_COMPACT_ENABLED": "false",
         "RSTMDB_MAX_MACHINE_VERSIONS": "3",

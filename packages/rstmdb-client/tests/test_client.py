@@ -120,10 +120,9 @@ async def test_leaving_the_block_ends_calls_in_flight_and_all_tasks(
         except client.OutcomeUnknown as problem:
             problems.append(problem)
 
-    async with anyio.create_task_group() as tasks:
-        async with Client.from_url(peer(mute).url) as db:
-            tasks.start_soon(ask, db)
-            await anyio.wait_all_tasks_blocked()
+    async with anyio.create_task_group() as tasks, Client.from_url(peer(mute).url) as db:
+        tasks.start_soon(ask, db)
+        await anyio.wait_all_tasks_blocked()
     assert len(problems) == 1
     with pytest.raises(RuntimeError, match="async with"):
         await db.ping()

@@ -62,7 +62,7 @@ def test_a_write_without_a_key_is_not_sent_again(
 ) -> None:
     one = peer(hang_up_after(1), serve)
     db = open_db(one.url, idempotency="off")
-    with pytest.raises(client.OutcomeUnknown, match="APPLY_EVENT.*may have been done"):
+    with pytest.raises(client.OutcomeUnknown, match=r"APPLY_EVENT.*may have been done"):
         db.apply_event("i", "GO")
     assert db.ping() == PONG
     assert one.connections == 2
@@ -167,7 +167,7 @@ def test_the_last_word_of_a_server_is_handed_on(
         session.receive()
         session.send(rcp.encode_error(None, rcp.ErrorCode.BAD_REQUEST, "a bad frame"))
 
-    with pytest.raises(client.ConnectionLost, match="gave up.*BAD_REQUEST: a bad frame"):
+    with pytest.raises(client.ConnectionLost, match=r"gave up.*BAD_REQUEST: a bad frame"):
         open_db(peer(give_up).url, retry_timeout=0).ping()
 
 
@@ -179,7 +179,7 @@ def test_an_answer_without_a_promised_field_is_no_result(
             session.answer(session.receive(), {})
 
     db = open_db(peer(forget).url)
-    with pytest.raises(client.UnexpectedAnswer, match="PING.*pong"):
+    with pytest.raises(client.UnexpectedAnswer, match=r"PING.*pong"):
         db.ping()
     with pytest.raises(client.UnexpectedAnswer, match="BATCH"):
         db.call_batch([{"op": "LIST_MACHINES"}])
@@ -222,7 +222,11 @@ def test_the_token_is_sent_on_every_connection_and_shown_in_no_error(
     def refuse(session: Any) -> None:
         session.refuse(session.receive(), rcp.ErrorCode.AUTH_FAILED)
 
-    one = peer(admit, lambda session: (admit(session), serve(session)), refuse)
+    def admit_and_serve(session: Any) -> None:
+        admit(session)
+        serve(session)
+
+    one = peer(admit, admit_and_serve, refuse)
     url = f"rstmdb://s%40fe@127.0.0.1:{one.port}"
     db = open_db(url)
     assert db.ping() == PONG

@@ -150,17 +150,22 @@ def test_closing_from_another_thread_ends_the_wait(url: str) -> None:
 
 @pytest.mark.anyio
 async def test_closing_from_another_task_or_with_the_client_ends_the_wait(url: str) -> None:
+    ended: list[client.AsyncWatch] = []
+
     async def wait(watch: client.AsyncWatch) -> None:
         assert [event async for event in watch] == []
+        ended.append(watch)
 
-    async with anyio.create_task_group() as tasks:
-        async with Client.from_url(url) as db:
-            first, second = db.watch_all(), db.watch_instance("o-1")
-            tasks.start_soon(wait, first)
-            tasks.start_soon(wait, second)
-            while not (first.begun and second.begun):
-                await anyio.sleep(0.01)
-            await first.aclose()
+    async with anyio.create_task_group() as tasks, Client.from_url(url) as db:
+        first = await db.watch_all().__aenter__()
+        second = await db.watch_instance("o-1").__aenter__()
+        tasks.start_soon(wait, first)
+        tasks.start_soon(wait, second)
+        await anyio.wait_all_tasks_blocked()
+        await first.aclose()
+        await anyio.wait_all_tasks_blocked()
+        assert ended == [first]
+    assert ended == [first, second]
 
 
 def test_a_slow_reader_holds_up_no_calls_and_loses_nothing(url: str) -> None:

@@ -1,0 +1,65 @@
+"""TLS, and TLS with certificates on both sides, against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import rstmdb_client as client
+from rstmdb_server.testing import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Path]]:
+    """A server that wants a certificate, and the folder with everybody's files."""
+    folder: Path = tmp_path_factory.mktemp("tls")
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    stranger.cert_pem.write_to_path(folder / "stranger.pem")
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    issued.private_key_pem.write_to_path(folder / "server-key.pem")
+    authority.issue_cert("me@example").private_key_and_cert_chain_pem.write_to_path(
+        folder / "me.pem"
+    )
+    env = {
+        "RSTMDB_TLS_ENABLED": "true",
+        "RSTMDB_TLS_CERT": str(folder / "server.pem"),
+        "RSTMDB_TLS_KEY": str(folder / "server-key.pem"),
+        "RSTMDB_TLS_REQUIRE_CLIENT_CERT": "true",
+        "RSTMDB_TLS_CLIENT_CA": str(folder / "ca.pem"),
+    }
+    with ServerProcess(folder, env) as process:
+        yield process, folder
+
+
+def test_both_sides_show_certificates(
+    open_db: Callable[..., Any], secure: tuple[ServerProcess, Path]
+) -> None:
+    server, folder = secure
+    url = f"rstmdbs://localhost:{server.port}?client_cert={folder / 'me.pem'}"
+    assert open_db(url, ca_cert=str(folder / "ca.pem")).ping().pong
+    assert open_db(url, insecure=True).ping().pong
+    by_address = url.replace("localhost", "127.0.0.1")
+    named = {"ca_cert": str(folder / "ca.pem"), "server_name": "localhost"}
+    assert open_db(by_address, **named).ping().pong
+
+
+def test_a_certificate_that_is_wrong_or_missing_is_told(
+    open_db: Callable[..., Any], secure: tuple[ServerProcess, Path]
+) -> None:
+    server, folder = secure
+    mine = f"client_cert={folder / 'me.pem'}"
+    url = f"rstmdbs://localhost:{server.port}"
+    with pytest.raises(client.ConnectFailed, match="certificate verify failed"):
+        open_db(f"{url}?{mine}", ca_cert=str(folder / "stranger.pem"))
+    with pytest.raises(client.ConnectFailed, match="certificate verify failed"):
+        open_db(f"{url.replace('localhost', '127.0.0.1')}?{mine}", ca_cert=str(folder / "ca.pem"))
+    with pytest.raises(client.ConnectFailed, match="localhost"):
+        open_db(url, ca_cert=str(folder / "ca.pem"))
+    with pytest.raises(client.ConnectFailed, match="localhost"):
+        open_db(f"rstmdb://localhost:{server.port}", connect_timeout=1)
