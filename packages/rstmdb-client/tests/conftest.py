@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 import rstmdb_protocol as rcp
-from rstmdb_client import Client, SyncClient
+from rstmdb_client import Client, SyncClient, Target
 from rstmdb_server.testing import ServerProcess
+
+HURRY = 20
+"""By how much the pauses before another try are shortened."""
 
 ORDER: dict[str, Any] = {
     "states": ["created", "paid", "shipped"],
@@ -224,9 +229,12 @@ def open_db(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
             portal = stack.enter_context(start_blocking_portal(backend=request.param))
 
         def open_one(url: str, **overrides: Any) -> Any:
+            target = Target.parse(url, **overrides)
             if portal is None:
-                return stack.enter_context(SyncFace.from_url(url, **overrides))
-            client = Client.from_url(url, **overrides)
+                return stack.enter_context(
+                    SyncFace(target, sleep=lambda seconds: time.sleep(seconds / HURRY))
+                )
+            client = Client(target, sleep=lambda seconds: anyio.sleep(seconds / HURRY))
             stack.enter_context(portal.wrap_async_context_manager(client))
             return Face(portal, client)
 

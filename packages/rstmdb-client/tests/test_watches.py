@@ -98,7 +98,7 @@ def test_filters_offsets_and_contexts(url: str) -> None:
         paid = db.apply_event("o-1", "PAY")
         db.apply_event("o-2", "PAY")
         db.apply_event("o-1", "SHIP")
-        with db.watch_all(from_offset=0, events=["PAY"], to_states=["paid"]) as watch:
+        with db.watch_all(from_offset=paid.wal_offset, events=["PAY"], to_states=["paid"]) as watch:
             first, second = next(watch), next(watch)
         assert (first.instance_id, second.instance_id) == ("o-1", "o-2")
         assert first.wal_offset == paid.wal_offset
