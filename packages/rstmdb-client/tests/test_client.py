@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -55,16 +56,21 @@ async def test_what_many_tasks_ask_goes_out_in_few_sends(peer: Callable[..., Any
 
 
 async def test_a_cancelled_call_shifts_no_answer(peer: Callable[..., Any]) -> None:
+    arrived = threading.Event()
+
     def slow(session: Any) -> None:
         first = session.receive()
+        arrived.set()
         second = session.receive()
         session.answer(first, {"pong": False})
         session.answer(second, PONG)
         session.receive()
 
     async with Client.from_url(peer(slow).url) as db:
-        with anyio.move_on_after(0.05):
-            await db.ping()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(db.ping)
+            await anyio.to_thread.run_sync(arrived.wait)
+            tasks.cancel_scope.cancel()
         assert await db.ping() == PONG
 
 

@@ -113,7 +113,7 @@ def test_a_late_answer_is_dropped_and_shifts_no_other(
         session.answer(second, PONG)
         session.receive()
 
-    db = open_db(peer(late).url, request_timeout=0.2)
+    db = open_db(peer(late).url, request_timeout=0.5)
     with pytest.raises(client.RequestTimeout, match="not known") as caught:
         db.ping()
     assert isinstance(caught.value, TimeoutError)
