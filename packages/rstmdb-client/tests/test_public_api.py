@@ -10,7 +10,7 @@ import pytest
 
 import rstmdb_client
 import rstmdb_protocol as rcp
-from rstmdb_client import Client, RstmdbApi, RstmdbError, ServerError, SyncClient
+from rstmdb_client import Client, RstmdbError, ServerError, StateMachineDatabase, SyncClient
 from rstmdb_client._errors import server_error
 from rstmdb_storage import Database
 
@@ -92,7 +92,7 @@ ORDER = {
 }
 
 
-def story(db: RstmdbApi) -> list[str]:
+def story(db: StateMachineDatabase) -> list[str]:
     """What code that takes either may do; type checkers check both callers."""
     db.put_machine("m", 1, ORDER)
     assert db.get_machine("m").definition["initial"] == "a"

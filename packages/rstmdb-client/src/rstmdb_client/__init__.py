@@ -38,7 +38,7 @@ from ._sync_watch import SyncWatch
 from ._url import Target
 
 if TYPE_CHECKING:
-    from ._api import BatchApi, RstmdbApi
+    from ._api import BatchApi, StateMachineDatabase
     from ._async_watch import AsyncWatch
     from ._client import Client
 
@@ -68,9 +68,9 @@ __all__ = [
     "RateLimitedError",
     "RequestTimeout",
     "RequestTooLarge",
-    "RstmdbApi",
     "RstmdbError",
     "ServerError",
+    "StateMachineDatabase",
     "SyncClient",
     "SyncWatch",
     "Target",
@@ -87,7 +87,7 @@ _LATE = {
     "AsyncWatch": "_async_watch",
     "BatchApi": "_api",
     "Client": "_client",
-    "RstmdbApi": "_api",
+    "StateMachineDatabase": "_api",
 }
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
 
-__all__ = ["BatchApi", "RstmdbApi"]
+__all__ = ["BatchApi", "StateMachineDatabase"]
 
 
 class PutMachineAnswer(Protocol):
@@ -258,7 +258,7 @@ class BatchApi(Protocol):
         """Add the deletion of an instance."""
 
 
-class RstmdbApi(Protocol):
+class StateMachineDatabase(Protocol):
     """The methods that SyncClient and the embedded Database share."""
 
     def put_machine(
@@ -340,7 +340,7 @@ class RstmdbApi(Protocol):
     def close(self) -> None:
         """Be done with it."""
 
-    def __enter__(self) -> RstmdbApi: ...
+    def __enter__(self) -> StateMachineDatabase: ...
 
     def __exit__(
         self,
