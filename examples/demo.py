@@ -36,6 +36,7 @@ WRITE_SECS = 1.5
 
 
 def say(text: str = "") -> None:
+    """A line of the story, at once."""
     print(text, flush=True)
 
 

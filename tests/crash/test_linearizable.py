@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from history import Operation, timed, violations
 from journal import read_log
+from linearizability import Operation, timed, violations
 from rstmdb_server.testing import ServerProcess
 from wire import Wire
 
