@@ -59,6 +59,7 @@ class Life:
         ]
         self.follower = Follower()
         self.recoveries_killed = 0
+        self.loads: list[int] = []
 
     def connect(self) -> Wire:
         return Wire(self.server.host, self.server.port)
@@ -74,12 +75,30 @@ class Life:
                 self._settle(wire)
             workers = [Worker(watching, self.follower.follow)]
             workers += [Worker(self.connect(), author.write) for author in self.authors]
-            time.sleep(self.rng.choice((0.03, 0.2, 0.6)) * self.rng.random())
-            for worker in workers:
-                worker.check_working()
+            self._wait_for_the_moment(workers)
             self.server.kill()
             for worker in workers:
                 worker.ended()
+
+    def _wait_for_the_moment(self, workers: list[Worker]) -> None:
+        """Until so many more writes are acknowledged, few or many: no slow machine tests less."""
+        if not self.loads:
+            self.loads = [10, 200, 1000]
+            self.rng.shuffle(self.loads)
+        enough = self.acknowledged() + int(self.loads.pop() * self.rng.uniform(0.5, 1))
+        deadline = time.monotonic() + 60
+        while self.acknowledged() < enough:
+            for worker in workers:
+                worker.check_working()
+            assert time.monotonic() < deadline, "the server acknowledges too little"
+            time.sleep(0.001)
+        time.sleep(self.rng.uniform(0, 0.005))
+        for worker in workers:
+            worker.check_working()
+
+    def acknowledged(self) -> int:
+        """Writes acknowledged so far."""
+        return sum(len(author.acknowledged) for author in self.authors)
 
     def _settle(self, wire: Wire) -> None:
         for author in self.authors:
@@ -128,17 +147,15 @@ def live(folder: Path, variant: str, kills: int) -> None:
         life.load_and_kill()
     records = life.end()
     authors = life.authors
-    acknowledged = sum(len(author.acknowledged) for author in authors)
     applied = sum(author.unanswered_applied for author in authors)
     lost = sum(author.unanswered_lost for author in authors)
     repeats = sum(author.repeats for author in authors)
     print(
         f"{variant}: {kills} kills under load and {life.recoveries_killed} in recovery, "
-        f"{acknowledged} acknowledged writes, none lost; of the unanswered requests {applied} were "
-        f"there and {lost} not; {repeats} keyed writes repeated, none applied twice; "
-        f"{len(life.follower.events)} events watched, {records} records kept"
+        f"{life.acknowledged()} acknowledged writes, none lost; of the unanswered "
+        f"requests {applied} were there and {lost} not; {repeats} keyed writes repeated, none "
+        f"applied twice; {len(life.follower.events)} events watched, {records} records kept"
     )
-    assert acknowledged > 20 * kills
     assert repeats > 0
 
 
