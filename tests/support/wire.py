@@ -46,7 +46,11 @@ class Wire:
         self.events: list[Json] = []
         self.ends: list[Json] = []
         if hello:
-            self.hello = self.call("HELLO", protocol_version=1, features=list(features))
+            try:
+                self.hello = self.call("HELLO", protocol_version=1, features=list(features))
+            except BaseException:
+                self.close()  # the server died under it
+                raise
 
     def send(self, op: str, params: Json | None = None, **envelope: Any) -> str:
         """Send a request without waiting; its id."""
