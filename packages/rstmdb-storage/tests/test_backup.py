@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rstmdb_storage import Database, InvalidBackupTarget
+from rstmdb_storage import BackupFailed, Database, InvalidBackupTarget
 from rstmdb_storage.testing import comparable, open_simulated, simulated_options
 from rstmdb_wal.testing import SimulatedCrash, SimulatedFileSystem
 
@@ -94,6 +94,18 @@ def test_a_crash_at_any_call_leaves_a_whole_backup_or_none(door: dict[str, Any])
             db.backup(SAVED)
         assert comparable(open_simulated(fs, path=SAVED)._store.state) == state
     assert call > 40
+
+
+def test_a_backup_of_damaged_files_is_not_called_one(door: dict[str, Any]) -> None:
+    fs = SimulatedFileSystem()
+    db = filled(fs, door)
+    path = f"/data/wal/{1:016x}.wal"
+    content = bytearray(fs.peek(path))
+    content[500] ^= 1
+    fs.poke(path, bytes(content))
+    with pytest.raises(BackupFailed, match="sequence"):
+        db.backup(SAVED)
+    assert not fs.exists(Path(SAVED))
 
 
 def test_a_backup_while_threads_write_is_one_moment_of_them(

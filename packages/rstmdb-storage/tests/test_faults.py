@@ -295,6 +295,19 @@ def test_watchers_and_readers_see_released_entries_only(door: dict[str, Any]) ->
     assert shown == [offset]
 
 
+def test_a_watch_misses_nothing_where_an_offset_is_given_out_again(door: dict[str, Any]) -> None:
+    w = Waiting(door)
+    _, undone = w.store.apply_event("d", "go")
+    watch = w.db.watch(timeout=0)
+    w.fs.inject("pwrite", 1, errno.ENOSPC)
+    with pytest.raises(WriteFailed):
+        w.store.flush_blocking()
+    w.fs.clear_faults()
+    applied = w.db.apply_event("d", "go")
+    assert applied.wal_offset == undone
+    assert [event.wal_offset for event in watch] == [undone]
+
+
 class GatedFileSystem:
     """Writes wait at a gate, so that a test decides when the disk answers, and how."""
 

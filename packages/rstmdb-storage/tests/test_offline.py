@@ -356,6 +356,24 @@ def test_restore_makes_a_database_of_its_own(door: dict[str, Any], compacted: bo
     assert comparable(open_simulated(fs.power_loss(), path="/data/new")._store.state) == state
 
 
+def test_restored_entries_name_the_one_before_by_its_new_offset(door: dict[str, Any]) -> None:
+    fs = SimulatedFileSystem()
+    db = filled(fs, door)
+    db.compact()
+    for _ in range(3):
+        db.apply_event("i0", "go")
+    db.close()
+    restore_backup(DIR, "/data/new", fs=fs)
+    entries = [e for e in dump_database("/data/new", fs=fs) if e["record"] == "entry"]
+    chain = [
+        (e["entry"]["prev_offset"], e["offset"])
+        for e in entries
+        if e["entry"].get("instance_id") == "i0"
+    ]
+    assert len(chain) >= 3
+    assert [previous for previous, _ in chain[1:]] == [offset for _, offset in chain[:-1]]
+
+
 def test_restore_to_each_offset_is_that_moment(door: dict[str, Any]) -> None:
     """Point in time; an offset within an atomic batch leaves the whole batch out."""
     fs = SimulatedFileSystem()
