@@ -68,8 +68,7 @@ class Life:
         """One round: start, see what is there, write, watch, and be killed in the midst of it."""
         if self.rng.random() < 0.25:
             self._kill_in_recovery()
-        with self.server:
-            watching = self.connect()
+        with self.server, self.connect() as watching:
             self.follower.resume(watching)
             with self.connect() as wire:
                 self._settle(wire)
@@ -104,11 +103,12 @@ class Life:
         for author in self.authors:
             author.settle(wire)
             wire.call("PUT_MACHINE", machine=author.name, version=1, definition=RING)
-        # What anyone was ever told of lies below every offset that is given out from now on.
-        told = [self.follower.last, *(author.floor for author in self.authors)]
-        floor = max(told)
+        # What anyone was ever told of is there, and behind all that is given out from now on.
+        head = wire.call("WAL_STATS")["latest_offset"]
+        assert self.follower.last <= head
         for author in self.authors:
-            author.floor = floor
+            assert author.floor <= head
+            author.floor = head
 
     def _kill_in_recovery(self) -> None:
         """Start, and die at once or a little later, perhaps before anything is served."""

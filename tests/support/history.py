@@ -12,7 +12,7 @@ import json
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -211,6 +211,8 @@ class Author:
         with self.journal.open("a") as journal:
             while True:
                 while len(flight) < PIPELINE:
+                    if self.again and _deletes_what_is_created(self.again[0], flight):
+                        break
                     request = self.again.pop(0) if self.again else self._invent()
                     _note(journal, "sent", request)
                     flight.append((request.send(wire, self.name), request))
@@ -232,7 +234,7 @@ class Author:
             if len(self._living) < LIVING * rng.random() or not pick or pick in touched:
                 pick, op = f"{self.name}-{self._numbers}", "CREATE_INSTANCE"
                 self._living.append(pick)
-            elif rng.random() < 0.2:
+            elif rng.random() < 0.2 and pick in self.model.living:
                 op = "DELETE_INSTANCE"
                 self._living.remove(pick)
             else:
@@ -287,6 +289,7 @@ class Author:
                 raise AssertionError(self._unexplained(found, unanswered))
             model.take(unanswered[taken])
             taken += 1
+        self._check_unambiguous(model, found, unanswered[taken:])
         last = max(self.acknowledged, default=0)
         for name, instance in found.items():
             assert instance.offset is not None
@@ -299,6 +302,15 @@ class Author:
         self.again = [request for request in (*self._recent, *unanswered) if request.keyed()]
         self._living = list(model.living)
         self._rounds += 1
+
+    def _check_unambiguous(
+        self, model: Model, found: dict[str, Instance], rest: list[Request]
+    ) -> None:
+        longer = model.copy()
+        for request in rest:
+            longer.take(request)
+            same = longer.history == model.history  # it was a repeat
+            assert same or not longer.explains(found), f"{self.name}: {request} may be there"
 
     def _instances(self, wire: Wire) -> dict[str, Instance]:
         listed = wire.call("LIST_INSTANCES", machine=self.name, limit=10_000)
@@ -320,6 +332,16 @@ class Author:
             f"acknowledged and not so: {missing}\nthere instead: {instead}\n"
             f"in flight: {unanswered}"
         )
+
+
+def _deletes_what_is_created(request: Request, flight: Iterable[tuple[str, Request]]) -> bool:
+    doomed = {step.instance_id for step in request.steps if step.op == "DELETE_INSTANCE"}
+    return any(
+        step.instance_id in doomed
+        for _, sent in flight
+        for step in sent.steps
+        if step.op == "CREATE_INSTANCE"
+    )
 
 
 def _note(journal: Any, what: str, value: Any) -> None:
