@@ -129,6 +129,9 @@ class Hub:
         """Wait until the log is synced up to an offset. Raises WriteFailed."""
         epoch = self.store.epoch
         while self.store.log.durable < offset:
+            failed = self.store.log.failed
+            if failed is not None:
+                raise WriteFailed(f"the log has failed: {failed}", final=True)
             event = anyio.Event()
             self._durable_waiters.append((offset, event))
             self.commit_soon(force_sync=True)
@@ -192,7 +195,7 @@ class Hub:
     async def _compact_by_itself(self) -> None:
         try:
             await self.compact(force_snapshot=False)
-        except (WriteFailed, SnapshotFailed) as error:
+        except (WriteFailed, SnapshotFailed, OSError) as error:
             self.store.note_compaction_failed()
             logger.error("automatic compaction failed, to be tried again: %s", error)
         finally:

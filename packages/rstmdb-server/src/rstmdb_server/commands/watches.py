@@ -34,7 +34,8 @@ def _watch_instance(session: Session, request: Request) -> None:
     instance = store.state.get_instance(params.instance_id)
     position = _position(session, params.from_offset)
     if position is None:
-        position = store.log.head
+        # What is appended and not released may be undone, and its offsets given out again.
+        position = max(store.log.released, instance.last_wal_offset)
     subscription = session.hub.subscriptions.add(
         session,
         # An earlier instance of the same id is another instance.
