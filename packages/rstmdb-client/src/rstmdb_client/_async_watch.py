@@ -43,6 +43,7 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         self._sleep = sleep
         self._opened = opened
         self._pipe: Pipe | None = None
+        self._waiting = anyio.CancelScope()
         self._closed = False
 
     @property
@@ -67,6 +68,11 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
 
     async def __anext__(self) -> rcp.EventMessage:
         """The next event; StopAsyncIteration after `aclose`."""
+        with anyio.CancelScope() as self._waiting:
+            return await self._receive()
+        raise StopAsyncIteration
+
+    async def _receive(self) -> rcp.EventMessage:
         pauses = backoff_secs(self._rng)
         while not self._closed:
             try:
@@ -75,9 +81,9 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
             except (ConnectFailed, ConnectionLost):
                 await self._drop()
                 if not self.begun:
+                    self._opened.discard(self)
                     raise
-                if not self._closed:
-                    await self._sleep(next(pauses))
+                await self._sleep(next(pauses))
             except RstmdbError:
                 await self.aclose()
                 raise
@@ -87,37 +93,39 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         raise StopAsyncIteration
 
     async def _begin(self) -> Pipe:
-        pipe = await Pipe.open(self._target)
+        self._opened.add(self)
+        self._pipe = pipe = await Pipe.open(self._target)
         try:
             with anyio.fail_after(self._target.request_timeout):
                 self._request.began(await pipe.ask(self._request.op, self._request.params()))
-            if self._closed:
-                raise ConnectionLost("the watch is closed")
         except TimeoutError as error:
-            await pipe.aclose()
+            await self._drop()
             raise ConnectionLost(f"{self._request.op}: no answer in time") from error
         except BaseException:
-            await pipe.aclose()
+            await self._drop()
             raise
-        self._pipe = pipe
-        self._opened.add(self)
         return pipe
 
     async def _drop(self) -> None:
         pipe, self._pipe = self._pipe, None
-        self._opened.discard(self)
         if pipe is not None:
             await pipe.aclose()
 
     async def aclose(self) -> None:
         """End the watch; a task that waits in it gets StopAsyncIteration."""
         self._closed = True
+        self._opened.discard(self)
+        self._waiting.cancel()
         await self._drop()
 
     async def __aenter__(self) -> AsyncWatch:
         """Connect and begin. Raises ConnectFailed, ServerError, WatchEnded."""
         if self._pipe is None:
-            await self._begin()
+            try:
+                await self._begin()
+            except BaseException:
+                self._opened.discard(self)
+                raise
         return self
 
     async def __aexit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -18,7 +19,8 @@ from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
 from ._errors import ConnectFailed, ConnectionLost, ServerError
 from ._link import Link
-from ._retry import Retries
+from ._pipe import Pipe
+from ._retry import Attempts, Retries
 from ._url import Target
 from ._watch import WatchRequest
 
@@ -50,6 +52,10 @@ class Client:
         self._rng = rng or random.Random()
         self._sleep = sleep
         self._opening = anyio.Lock()
+        self._attempts = Attempts()
+        self._attempt = anyio.CancelScope()
+        self._epoch = object()
+        """A new one with every `close`: calls of an older one are not sent again."""
         self._link: Link | None = None
         self._tasks: TaskGroup | None = None
         self._watches: set[AsyncWatch] = set()
@@ -68,7 +74,8 @@ class Client:
         try:
             await self.connect()
         except BaseException:
-            await self._end_tasks()
+            tasks, self._tasks = self._tasks, None
+            await _end(tasks)
             raise
         return self
 
@@ -79,23 +86,24 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection and the watches, and end all tasks."""
+        tasks, self._tasks = self._tasks, None
         await self.close()
         for watch in list(self._watches):
             await watch.aclose()
-        await self._end_tasks()
-
-    async def _end_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, None
         if tasks is not None:
-            tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)
+            await _end(tasks)
 
     async def connect(self) -> None:
         """Open the connection if it is not. Raises ConnectFailed, AuthFailedError."""
-        await self._connected()
+        await self._connected(self._epoch)
 
     async def close(self) -> None:
-        """Close the connection; the next call opens another one. Watches go on."""
+        """Close the connection; the next call opens another one. Watches go on.
+
+        Calls in flight raise ConnectionLost, or OutcomeUnknown.
+        """
+        self._epoch = object()
+        self._attempt.cancel()
         link, self._link = self._link, None
         if link is not None:
             link.close()
@@ -105,25 +113,35 @@ class Client:
         """What the latest HELLO agreed on: server version, wire mode, features."""
         return None if self._link is None else self._link.hello
 
-    async def _connected(self) -> Link:
+    async def _connected(self, epoch: object) -> Link:
         """The connection; a new one where the old one broke."""
         link = self._link
         if link is not None and link.lost is None:
             return link
+        waiting_since = time.monotonic()
         async with self._opening:
             if self._link is not None and self._link.lost is None:
                 return self._link
-            if self._tasks is None:
-                raise RuntimeError("use the client in `async with`")
-            self._link = await Link.open(self._target, self._tasks)
-            return self._link
+            if epoch is self._epoch:
+                tasks = self._tasks
+                if tasks is None:
+                    raise RuntimeError("use the client in `async with`")
+                with self._attempts.attempt(waiting_since), anyio.CancelScope() as self._attempt:
+                    pipe = await Pipe.open(self._target)
+                    if epoch is self._epoch:
+                        self._link = Link(pipe)
+                        tasks.start_soon(self._link.run)
+                        return self._link
+                    await pipe.aclose()
+            raise ConnectionLost("the client was closed", sent=False)
 
     async def _run(self, call: Call[T]) -> T:
         """Ask, and ask again where that is safe and there is time."""
+        epoch = self._epoch
         retries: Retries | None = None
         while True:
             try:
-                link = await self._connected()
+                link = await self._connected(epoch)
                 answer = await link.ask(call.op, call.params, self._target.request_timeout)
                 return call.read(answer)
             except (ServerError, ConnectFailed, ConnectionLost) as problem:
@@ -131,7 +149,10 @@ class Client:
                     call.op, call.repeatable, self._target.retry_timeout, self._rng
                 )
                 pause = retries.pause_secs(problem)
-            await self._sleep(pause)
+                if epoch is self._epoch:
+                    await self._sleep(pause)
+                if epoch is not self._epoch:
+                    raise
 
     def _watch(self, request: WatchRequest) -> AsyncWatch:
         return AsyncWatch(self._target, request, self._rng, self._sleep, self._watches)
@@ -324,3 +345,8 @@ class Client:
             machines, from_states, to_states, events, include_ctx, from_offset
         )
         return self._watch(request)
+
+
+async def _end(tasks: TaskGroup) -> None:
+    tasks.cancel_scope.cancel()
+    await tasks.__aexit__(None, None, None)

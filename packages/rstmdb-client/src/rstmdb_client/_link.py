@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-from anyio.abc import TaskGroup
 
 import rstmdb_protocol as rcp
 
@@ -11,7 +10,6 @@ from ._calls import Raw
 from ._errors import ConnectionLost, RequestTimeout
 from ._greeting import encode_request
 from ._pipe import Pipe
-from ._url import Target
 
 __all__ = ["Link"]
 
@@ -44,13 +42,6 @@ class Link:
         self.lost: str | None = None
         """Why the connection is of no use any more."""
 
-    @classmethod
-    async def open(cls, target: Target, tasks: TaskGroup) -> Link:
-        """Connect; the link's tasks run in `tasks`. Raises ConnectFailed, ServerError."""
-        link = cls(await Pipe.open(target))
-        tasks.start_soon(link._run)
-        return link
-
     async def ask(
         self, op: str, params: rcp.Message | Raw, timeout_secs: float
     ) -> rcp.ResponseMessage:
@@ -78,7 +69,7 @@ class Link:
             raise ConnectionLost(self.lost or "the connection is closed", sent=unsent is None)
         return pending.answer
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         """Read and write until the connection breaks or is closed."""
         try:
             with self._scope:
@@ -107,6 +98,8 @@ class Link:
             self._has_output = anyio.Event()
             data = b"".join(self._outbox.values())
             self._outbox.clear()
+            if not data:
+                continue  # it was all taken back
             try:
                 await self._pipe.send(data)
             except ConnectionLost:

@@ -48,7 +48,13 @@ class Pipe:
                     return await cls._open_one(target, host, port, context)
             except TimeoutError:
                 problems.append(f"{host}:{port}: no answer within {target.connect_timeout} s")
-            except (OSError, anyio.BrokenResourceError, anyio.EndOfStream, ConnectionLost) as error:
+            except (
+                OSError,
+                UnicodeError,  # of a name that can't be one
+                anyio.BrokenResourceError,
+                anyio.EndOfStream,
+                ConnectionLost,
+            ) as error:
                 problems.append(f"{host}:{port}: {explain(error)}")
         raise ConnectFailed(f"can't connect to {'; '.join(problems)}")
 

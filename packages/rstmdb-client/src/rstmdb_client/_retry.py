@@ -5,13 +5,24 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from ._errors import ConnectionLost, OutcomeUnknown, RstmdbError, ServerError, TlsSetupFailed
+from ._errors import (
+    ConnectFailed,
+    ConnectionLost,
+    OutcomeUnknown,
+    RstmdbError,
+    ServerError,
+    TlsSetupFailed,
+)
 
-__all__ = ["Retries", "backoff_secs"]
+__all__ = ["Attempts", "Retries", "backoff_secs"]
 
 FIRST_SECS = 0.05
 MOST_SECS = 2.0
+SHARED_SECS = 0.02
+"""Less than the shortest pause, so that a call that tries again does try."""
+
 MOST_FAILURES = 4
 """How often one call is refused, or loses its connection, before it raises the next failure.
 
@@ -64,10 +75,33 @@ class Retries:
                     "idempotency key it is not sent again"
                 ) from problem
         self._failures += reached_server
-        if (
-            isinstance(problem, TlsSetupFailed)
-            or self._failures > MOST_FAILURES
-            or self._clock() >= self._give_up
-        ):
+        left = self._give_up - self._clock()
+        if isinstance(problem, TlsSetupFailed) or self._failures > MOST_FAILURES or left <= 0:
             raise problem
-        return next(self._pauses)
+        return min(next(self._pauses), left)
+
+
+class Attempts:
+    """A client's attempts to connect: those who waited for one that failed share its failure.
+
+    So does who comes right behind it. Otherwise a thousand calls would knock a thousand times,
+    one after the other, and wait far longer than they are willing to.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._problem: ConnectFailed | None = None
+        self._failed_at = 0.0
+
+    @contextmanager
+    def attempt(self, waiting_since: float) -> Iterator[None]:
+        """Connect within this. Raises the failure of an attempt that ended since."""
+        problem = self._problem
+        if problem is not None and self._failed_at > waiting_since - SHARED_SECS:
+            raise type(problem)(str(problem)) from problem
+        try:
+            yield
+        except ConnectFailed as failure:
+            self._problem, self._failed_at = failure, self._clock()
+            raise
+        self._problem = None

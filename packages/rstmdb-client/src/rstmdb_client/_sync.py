@@ -15,7 +15,7 @@ import rstmdb_protocol as rcp
 from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
 from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RequestTooLarge, ServerError
-from ._retry import Retries
+from ._retry import Attempts, Retries
 from ._sync_pipe import SyncPipe
 from ._sync_watch import SyncWatch
 from ._url import Target
@@ -49,6 +49,9 @@ class SyncClient:
         self._rng = rng or random.Random()
         self._sleep = sleep
         self._lock = threading.Lock()
+        self._attempts = Attempts()
+        self._epoch = object()
+        """A new one with every `close`: calls of an older one are not sent again."""
         self._pipe: SyncPipe | None = None
         self._watches: set[SyncWatch] = set()
 
@@ -59,11 +62,20 @@ class SyncClient:
 
     def connect(self) -> None:
         """Open the connection if it is not. Raises ConnectFailed, AuthFailedError."""
+        waiting_since = time.monotonic()
         with self._lock:
-            self._connected()
+            self._connected(waiting_since)
 
     def close(self) -> None:
-        """Close the connection; the next call opens another one. Watches go on."""
+        """Close the connection; the next call opens another one. Watches go on.
+
+        Calls that are in flight in other threads raise ConnectionLost, or OutcomeUnknown. A
+        connection that is just being opened is waited for.
+        """
+        self._epoch = object()
+        pipe = self._pipe
+        if pipe is not None:
+            pipe.shut()
         with self._lock:
             self._drop()
 
@@ -89,9 +101,12 @@ class SyncClient:
         pipe = self._pipe
         return None if pipe is None else pipe.hello
 
-    def _connected(self) -> SyncPipe:
+    def _connected(self, waiting_since: float) -> SyncPipe:
+        if self._pipe is not None and self._pipe.is_shut:
+            self._drop()
         if self._pipe is None:
-            self._pipe = SyncPipe.open(self._target)
+            with self._attempts.attempt(waiting_since):
+                self._pipe = SyncPipe.open(self._target)
         return self._pipe
 
     def _drop(self) -> None:
@@ -101,20 +116,31 @@ class SyncClient:
 
     def _run(self, call: Call[T]) -> T:
         """Ask, and ask again where that is safe and there is time."""
+        epoch = self._epoch
         retries: Retries | None = None
         while True:
             try:
-                return call.read(self._ask(call))
+                return call.read(self._ask(call, epoch))
             except (ServerError, ConnectFailed, ConnectionLost) as problem:
                 retries = retries or Retries(
                     call.op, call.repeatable, self._target.retry_timeout, self._rng
                 )
                 pause = retries.pause_secs(problem)
-            self._sleep(pause)
+                if epoch is self._epoch:
+                    self._sleep(pause)
+                if epoch is not self._epoch:
+                    raise
 
-    def _ask(self, call: Call[Any]) -> rcp.ResponseMessage:
+    def _ask(self, call: Call[Any], epoch: object) -> rcp.ResponseMessage:
+        waiting_since = time.monotonic()
         with self._lock:
-            pipe = self._connected()
+            if epoch is self._epoch:
+                pipe = self._connected(waiting_since)
+                if not call.repeatable and pipe.has_ended():
+                    self._drop()
+                    pipe = self._connected(waiting_since)
+            if epoch is not self._epoch:
+                raise ConnectionLost("the client was closed", sent=False)
             try:
                 return pipe.ask(call.op, call.params, self._target.request_timeout)
             except (RequestTimeout, RequestTooLarge, TypeError):

@@ -29,13 +29,15 @@ __all__ = ["SyncPipe"]
 
 
 class SyncPipe:
-    """Messages over a socket. Only `close` may be called from another thread."""
+    """Messages over a socket. Only `shut` may be called from another thread."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._socket = stream
         self._messages: Iterator[rcp.ServerMessage] = iter(())
         self.connection = rcp.ClientConnection()
         self.hello: rcp.HelloResult
+        self.is_shut = False
+        """Whether the connection is of no use any more."""
 
     @classmethod
     def open(cls, target: Target) -> SyncPipe:
@@ -51,7 +53,7 @@ class SyncPipe:
                 return cls._open_one(target, host, port, context, deadline)
             except TimeoutError:
                 problems.append(f"{host}:{port}: no answer within {target.connect_timeout} s")
-            except (OSError, ConnectionLost) as error:
+            except (OSError, UnicodeError, ConnectionLost) as error:
                 problems.append(f"{host}:{port}: {explain(error)}")
         raise ConnectFailed(f"can't connect to {'; '.join(problems)}")
 
@@ -96,21 +98,37 @@ class SyncPipe:
         self._socket.settimeout(_left(deadline))
         try:
             self._socket.sendall(data)
-        except TimeoutError as error:  # half a request may be out: nothing can follow it
-            raise ConnectionLost("the server did not take the request in time") from error
-        except OSError as error:
-            self._raise_last_word(deadline)
-            raise ConnectionLost(f"the connection broke: {explain(error)}") from error
+        except TimeoutError:
+            self.shut()  # half a request may be out: nothing can follow it
+            raise
+        except OSError as error:  # the request is not out as a whole, so it was not done
+            reason = self._last_word(deadline) or f"the connection broke: {explain(error)}"
+            raise ConnectionLost(reason, sent=False) from error
         while True:
             message = self.receive(deadline)
             if isinstance(message, rcp.ResponseMessage) and message.id == request_id:
                 return message
 
-    def _raise_last_word(self, deadline: float) -> None:
-        """Raise why the server gave up, where it said so before it closed."""
-        with suppress(OSError):
+    def _last_word(self, deadline: float) -> str | None:
+        """Why the server gave up, where it said so before it closed."""
+        try:
             while True:
                 self.receive(deadline)
+        except ConnectionLost as error:
+            return str(error)
+        except TimeoutError:
+            return None
+
+    def has_ended(self) -> bool:
+        """Whether the server is known to have closed a plain connection."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ValueError:  # TLS knows no peeking
+            return False
+        except OSError:
+            return True
 
     def receive(self, deadline: float | None = None) -> rcp.ServerMessage:
         """The next message. Raises ConnectionLost, and TimeoutError at the deadline."""
@@ -136,10 +154,18 @@ class SyncPipe:
         self.connection.feed(data)
         self._messages = self.connection.messages()
 
-    def close(self) -> None:
-        """Close the socket; a `receive` in another thread gets ConnectionLost."""
+    def shut(self) -> None:
+        """End the connection; a `receive` in another thread gets ConnectionLost.
+
+        The socket stays open, so that its number belongs to no other while a thread reads.
+        """
+        self.is_shut = True
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # below TLS
+
+    def close(self) -> None:
+        """End the connection and close the socket."""
+        self.shut()
         self._socket.close()
 
 

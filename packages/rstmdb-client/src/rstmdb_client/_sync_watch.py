@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -40,6 +41,7 @@ class SyncWatch(Iterator[rcp.EventMessage]):
         self._sleep = sleep
         self._opened = opened
         self._pipe: SyncPipe | None = None
+        self._reading = threading.Lock()
         self._closed = False
 
     @property
@@ -64,6 +66,14 @@ class SyncWatch(Iterator[rcp.EventMessage]):
 
     def __next__(self) -> rcp.EventMessage:
         """The next event; StopIteration after `close`."""
+        try:
+            with self._reading:
+                return self._receive()
+        finally:
+            if self._closed:
+                self._drop()
+
+    def _receive(self) -> rcp.EventMessage:
         pauses = backoff_secs(self._rng)
         while not self._closed:
             try:
@@ -71,13 +81,15 @@ class SyncWatch(Iterator[rcp.EventMessage]):
             except (ConnectFailed, ConnectionLost):
                 self._drop()
                 if not self.begun:
+                    self._opened.discard(self)
                     raise
                 if not self._closed:
                     self._sleep(next(pauses))
             except BaseException as error:
                 # An interrupted receive may have lost a part of a message.
                 self._drop()
-                self._closed = isinstance(error, RstmdbError)
+                if isinstance(error, RstmdbError):
+                    self.close()
                 raise
             else:
                 if event is not None:
@@ -85,37 +97,49 @@ class SyncWatch(Iterator[rcp.EventMessage]):
         raise StopIteration
 
     def _begin(self) -> SyncPipe:
-        pipe = SyncPipe.open(self._target)
+        self._opened.add(self)
+        self._pipe = pipe = SyncPipe.open(self._target)
         try:
+            if self._closed:  # looked at after `close` can see the pipe: one of both sees the other
+                raise ConnectionLost("the watch is closed")
             timeout = self._target.request_timeout
             self._request.began(pipe.ask(self._request.op, self._request.params(), timeout))
-            if self._closed:
-                raise ConnectionLost("the watch is closed")
         except RequestTimeout as error:
-            pipe.close()
+            self._drop()
             raise ConnectionLost(str(error)) from error
         except BaseException:
-            pipe.close()
+            self._drop()
             raise
-        self._pipe = pipe
-        self._opened.add(self)
         return pipe
 
     def _drop(self) -> None:
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             pipe.close()
-        self._opened.discard(self)
 
     def close(self) -> None:
-        """End the watch."""
+        """End the watch; a thread that waits in it gets StopIteration."""
         self._closed = True
-        self._drop()
+        self._opened.discard(self)
+        pipe = self._pipe
+        if pipe is not None:
+            pipe.shut()
+        # A thread that reads drops the pipe itself, when it has noticed.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._reading.release()
 
     def __enter__(self) -> SyncWatch:
         """Connect and begin. Raises ConnectFailed, ServerError, WatchEnded."""
-        if self._pipe is None:
-            self._begin()
+        with self._reading:
+            if self._pipe is None:
+                try:
+                    self._begin()
+                except BaseException:
+                    self._opened.discard(self)
+                    raise
         return self
 
     def __exit__(
