@@ -197,7 +197,9 @@ class Log(Appender):
         )
 
     def _fail(self, error: Exception) -> None:
+        """The log is over: what is released stays readable, all behind it never was."""
         self.failed = error
+        self.head = self.released
         self._limit = -1
         self._closed = []
         self._current.pieces.clear()
