@@ -120,8 +120,10 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
         os.kill(server.pid, signal.SIGSTOP)
         os.kill(server.pid, signal.SIGTERM)
         os.kill(server.pid, signal.SIGINT)
+        began = time.monotonic()
         os.kill(server.pid, signal.SIGCONT)
         server.wait()
+        assert time.monotonic() - began < 5
 
 
 def test_a_second_server_on_the_same_directory_is_refused_and_names_the_first(
