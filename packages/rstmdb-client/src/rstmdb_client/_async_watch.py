@@ -43,7 +43,7 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         self._sleep = sleep
         self._opened = opened
         self._pipe: Pipe | None = None
-        self._waiting = anyio.CancelScope()
+        self._waiting: anyio.CancelScope | None = None
         self._closed = False
 
     @property
@@ -115,7 +115,8 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         """End the watch; a task that waits in it gets StopAsyncIteration."""
         self._closed = True
         self._opened.discard(self)
-        self._waiting.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         await self._drop()
 
     async def __aenter__(self) -> AsyncWatch:

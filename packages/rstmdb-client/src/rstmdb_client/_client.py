@@ -53,7 +53,7 @@ class Client:
         self._sleep = sleep
         self._opening = anyio.Lock()
         self._attempts = Attempts()
-        self._attempt = anyio.CancelScope()
+        self._attempt: anyio.CancelScope | None = None
         self._epoch = object()
         """A new one with every `close`: calls of an older one are not sent again."""
         self._link: Link | None = None
@@ -103,7 +103,8 @@ class Client:
         Calls in flight raise ConnectionLost, or OutcomeUnknown.
         """
         self._epoch = object()
-        self._attempt.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
         link, self._link = self._link, None
         if link is not None:
             link.close()

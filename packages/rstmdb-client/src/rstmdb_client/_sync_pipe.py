@@ -121,8 +121,9 @@ class SyncPipe:
 
     def has_ended(self) -> bool:
         """Whether the server is known to have closed a plain connection."""
+        self._socket.settimeout(0)  # until the request sets its own
         try:
-            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except ValueError:  # TLS knows no peeking
