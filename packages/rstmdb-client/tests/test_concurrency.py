@@ -1,0 +1,108 @@
+"""Many calls at once: each gets its own answer, whoever is cancelled in between."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+
+import anyio
+import pytest
+
+from rstmdb_client import Client, SyncClient
+
+SEED = int(os.environ.get("RSTMDB_TEST_SEED", "20261124"))
+INSTANCES = 20
+
+
+def prepare(url: str) -> None:
+    with SyncClient.from_url(url) as db, db.batch(atomic=True) as batch:
+        for number in range(INSTANCES):
+            batch.create_instance("order", 1, instance_id=f"p-{number}", initial_ctx={"n": number})
+
+
+@pytest.mark.anyio
+async def test_a_thousand_calls_at_once_each_get_their_own_answer(url: str) -> None:
+    prepare(url)
+    wrong: list[tuple[int, int]] = []
+    answered = 0
+
+    async def ask(db: Client, number: int) -> None:
+        nonlocal answered
+        found = await db.get_instance(f"p-{number}")
+        answered += 1
+        if found.ctx["n"] != number:
+            wrong.append((number, found.ctx["n"]))
+
+    async with Client.from_url(url) as db:
+        async with anyio.create_task_group() as tasks:
+            for call in range(1000):
+                tasks.start_soon(ask, db, call % INSTANCES)
+        assert db._link is not None
+        assert not db._link._pending
+        assert not db._link._outbox
+    assert (wrong, answered) == ([], 1000)
+
+
+async def ask_and_cancel(url: str, seconds: float) -> None:
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    wrong: list[tuple[int, int]] = []
+    counts = {"answered": 0, "cancelled": 0}
+    end = time.monotonic() + seconds
+
+    async def ask(db: Client) -> None:
+        while time.monotonic() < end:
+            number = rng.randrange(INSTANCES)
+            with anyio.move_on_after(rng.choice([0, 0.0005, 0.002, 0.01, 1])) as scope:
+                found = await db.get_instance(f"p-{number}")
+                counts["answered"] += 1
+                if found.ctx["n"] != number:
+                    wrong.append((number, found.ctx["n"]))
+            counts["cancelled"] += scope.cancelled_caught
+
+    async with Client.from_url(url) as db:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(30):
+                tasks.start_soon(ask, db)
+        assert (await db.ping()).pong
+        assert db._link is not None
+        assert not db._link._pending
+    assert wrong == []
+    assert min(counts.values()) > 50
+
+
+@pytest.mark.anyio
+async def test_cancelled_calls_shift_no_answer(url: str) -> None:
+    prepare(url)
+    await ask_and_cancel(url, 0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_many_cancelled_calls_shift_no_answer(url: str) -> None:
+    prepare(url)
+    await ask_and_cancel(url, 30)
+
+
+def test_threads_that_share_a_client_each_get_their_own_answers(url: str) -> None:
+    prepare(url)
+    wrong: list[tuple[int, int]] = []
+    answered: list[int] = []
+
+    with SyncClient.from_url(url) as db:
+
+        def ask(number: int) -> None:
+            for _ in range(100):
+                n = db.get_instance(f"p-{number}").ctx["n"]
+                answered.append(n)
+                if n != number:
+                    wrong.append((number, n))
+
+        threads = [threading.Thread(target=ask, args=[number]) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert (wrong, len(answered)) == ([], 800)
