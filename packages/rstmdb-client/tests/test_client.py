@@ -93,6 +93,25 @@ async def test_a_call_that_is_cancelled_before_it_is_on_its_way_is_not_sent(
     assert asked == ["PING"]
 
 
+async def test_answers_out_of_order_reach_who_asked(peer: Callable[..., Any]) -> None:
+    def backwards(session: Any) -> None:
+        requests = [session.receive() for _ in range(10)]
+        for request in reversed(requests):
+            found = rcp.GetMachineResult(request.params.machine, 1, {}, "")
+            session.answer(request, found)
+        session.receive()
+
+    names: dict[str, str] = {}
+
+    async def ask(db: Client, name: str) -> None:
+        names[name] = (await db.get_machine(name)).machine
+
+    async with Client.from_url(peer(backwards).url) as db, anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(ask, db, f"m-{number}")
+    assert names == {f"m-{number}": f"m-{number}" for number in range(10)}
+
+
 async def test_calls_in_flight_are_repeated_together_on_one_new_connection(
     peer: Callable[..., Any],
 ) -> None:

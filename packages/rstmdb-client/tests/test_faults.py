@@ -148,6 +148,47 @@ def test_what_may_go_away_is_asked_again_a_few_times(
     assert len(asked) == (5 if again else 1)
 
 
+def test_a_refusal_that_goes_away_is_not_noticed(
+    open_db: Callable[..., Any], peer: Callable[..., Any]
+) -> None:
+    def refuse_twice(session: Any) -> None:
+        for _ in range(2):
+            session.refuse(session.receive(), rcp.ErrorCode.RATE_LIMITED)
+        serve(session)
+
+    one = peer(refuse_twice)
+    assert open_db(one.url).apply_event("i", "GO") == APPLIED
+    assert one.connections == 1
+
+
+def test_a_connection_that_breaks_within_an_answer_is_opened_again(
+    open_db: Callable[..., Any], peer: Callable[..., Any]
+) -> None:
+    def break_off(session: Any) -> None:
+        request = session.receive()
+        session.stream.sendall(session._connection.pack(rcp.encode_ok(request.id, PONG))[:-3])
+
+    one = peer(break_off, serve)
+    assert open_db(one.url).ping() == PONG
+    assert one.connections == 2
+
+
+def test_a_connection_that_breaks_right_behind_an_answer_costs_nothing(
+    open_db: Callable[..., Any], peer: Callable[..., Any]
+) -> None:
+    asked: list[str] = []
+
+    def answer_one(session: Any) -> None:
+        request = session.receive()
+        asked.append(request.op)
+        session.answer(request, PONG)
+
+    db = open_db(peer(answer_one).url)
+    for _ in range(4):
+        assert db.ping() == PONG
+    assert asked == ["PING"] * 4
+
+
 def test_garbage_breaks_the_connection_and_is_told(
     open_db: Callable[..., Any], peer: Callable[..., Any]
 ) -> None:

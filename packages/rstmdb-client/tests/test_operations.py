@@ -156,6 +156,15 @@ def test_batches_and_calls_as_they_are_on_the_wire(db: Any) -> None:
         db.call("NOPE")
 
 
+@pytest.mark.parametrize("wire_mode", ["binary", "jsonl"])
+def test_large_contexts_go_both_ways(open_db: Callable[..., Any], url: str, wire_mode: str) -> None:
+    db = open_db(url, wire_mode=wire_mode)
+    assert "zstd" in db.hello.features
+    pad = "abc \N{SNOWMAN}" * 20_000
+    assert db.apply_event("o-1", "PAY", {"pad": pad}).ctx["pad"] == pad
+    assert db.get_instance("o-1").ctx == {"amount": 10, "pad": pad}
+
+
 def test_the_log(db: Any) -> None:
     page = db.wal_read(0, 1)
     assert len(page.records) == 1

@@ -1,7 +1,8 @@
-"""TLS, and TLS with certificates on both sides, against a real server."""
+"""Tokens, TLS, and TLS with certificates on both sides, against a real server."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,31 @@ def test_a_certificate_that_is_wrong_or_missing_is_told(
         open_db(url, ca_cert=str(folder / "ca.pem"))
     with pytest.raises(client.ConnectFailed, match="localhost"):
         open_db(f"rstmdb://localhost:{server.port}", connect_timeout=1)
+
+
+def test_a_token_is_wanted_where_certificates_are_not(
+    open_db: Callable[..., Any], secure: tuple[ServerProcess, Path], tmp_path: Path
+) -> None:
+    _, folder = secure
+    env = {
+        "RSTMDB_AUTH_REQUIRED": "true",
+        "RSTMDB_AUTH_TOKEN_HASH": hashlib.sha256(b"s@fe").hexdigest(),
+        "RSTMDB_TLS_ENABLED": "true",
+        "RSTMDB_TLS_CERT": str(folder / "server.pem"),
+        "RSTMDB_TLS_KEY": str(folder / "server-key.pem"),
+    }
+    with ServerProcess(tmp_path, env) as server:
+        where = f"localhost:{server.port}?ca_cert={folder / 'ca.pem'}"
+        db = open_db(f"rstmdbs://s%40fe@{where}")
+        assert db.list_machines().items == []
+        pad = "x" * 500_000
+        definition = {"states": ["on"], "initial": "on", "transitions": [], "meta": {"pad": pad}}
+        db.put_machine("lamp", 1, definition)
+        db.create_instance("lamp", 1, instance_id="i", initial_ctx={"pad": pad})
+        assert db.get_instance("i").ctx == {"pad": pad}
+        with pytest.raises(client.AuthFailedError):
+            open_db(f"rstmdbs://wrong@{where}")
+        stranger = open_db(f"rstmdbs://{where}")
+        assert stranger.ping().pong
+        with pytest.raises(client.UnauthorizedError):
+            stranger.list_machines()

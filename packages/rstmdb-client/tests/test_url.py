@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rstmdb_client import ConnectFailed, Target, TlsSetupFailed
 
@@ -29,6 +32,48 @@ def test_a_url_says_it_all() -> None:
         retry_timeout=0.0,
         idempotency="off",
     )
+
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True)
+ADDRESSES = st.ip_addresses(v=6).map(str)
+SECONDS = st.floats(0.001, 1e9)
+
+
+@given(
+    st.lists(st.tuples(NAMES | ADDRESSES, st.integers(1, 65535)), min_size=1, max_size=4),
+    st.none() | st.text(min_size=1),
+    st.booleans(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "ca_cert": st.text(min_size=1),
+            "server_name": st.text(min_size=1),
+            "wire_mode": st.sampled_from(["binary", "jsonl"]),
+            "request_timeout": SECONDS,
+            "retry_timeout": st.just(0.0) | SECONDS,
+        },
+    ),
+)
+def test_what_a_url_is_made_of_is_what_is_read(
+    hosts: list[tuple[str, int]], token: str | None, tls: bool, options: dict[str, str | float]
+) -> None:
+    where = ",".join(f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+                     for name, port in hosts)  # fmt: skip
+    userinfo = "" if token is None else quote(token, safe="") + "@"
+    url = f"rstmdb{'s' * tls}://{userinfo}{where}?{urlencode(options)}"
+    assert Target.parse(url) == Target(hosts=tuple(hosts), token=token, tls=tls).with_options(
+        **options
+    )
+
+
+@given(st.text(), st.booleans())
+def test_any_text_is_a_target_or_a_value_error(text: str, prefixed: bool) -> None:
+    try:
+        target = Target.parse(f"rstmdb://{text}" if prefixed else text)
+    except ValueError:
+        return
+    assert target.hosts
+    assert all(host and 1 <= port <= 65535 for host, port in target.hosts)
 
 
 def test_a_short_url_leaves_the_rest_as_it_is() -> None:
