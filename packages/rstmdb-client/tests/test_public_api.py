@@ -49,9 +49,9 @@ def test_the_blocking_client_brings_no_event_loop() -> None:
 
 
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
-    def methods(kind: type) -> dict[str, list[str]]:
+    def methods(kind: type) -> dict[str, list[inspect.Parameter]]:
         return {
-            name: list(inspect.signature(member).parameters)
+            name: list(inspect.signature(member).parameters.values())
             for name, member in vars(kind).items()
             if inspect.isfunction(member) and not name.startswith("_")
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +139,30 @@ async def test_a_watch_of_nothing_raises_as_the_server_does(url: str) -> None:
         next(SyncClient.from_url(url).watch_instance("none"))
     with pytest.raises(client.ConnectFailed):
         next(SyncClient.from_url("rstmdb://127.0.0.1:1").watch_all())
+
+
+def test_a_position_that_was_compacted_away_ends_a_watch_and_names_another(
+    tmp_path: Path,
+) -> None:
+    env = {"RSTMDB_COMPACT_ENABLED": "false", "RSTMDB_WAL_SEGMENT_SIZE_MB": "1"}
+    pad = random.Random(1).randbytes(450_000).hex()  # which compresses to a half at most
+    with ServerProcess(tmp_path, env) as server:
+        url = f"rstmdb://{server.address}"
+        with SyncClient.from_url(url) as db:
+            db.put_machine("notes", 1, NOTES)
+            db.create_instance("notes", 1, instance_id="n")
+            first = db.apply_event("n", "NOTE", {"pad": pad}).wal_offset
+            for _ in range(5):
+                db.apply_event("n", "NOTE")
+            assert db.compact(force_snapshot=True).segments_deleted > 0
+            with pytest.raises(client.WatchEnded) as caught:
+                next(db.watch_all(from_offset=first))
+            assert caught.value.reason == "compacted"
+            assert caught.value.resume_from is not None
+            with db.watch_all(from_offset=caught.value.resume_from) as watch:
+                last = db.apply_event("n", "NOTE").wal_offset
+                while next(watch).wal_offset < last:
+                    pass
 
 
 def test_closing_from_another_thread_ends_the_wait(url: str) -> None:
