@@ -62,6 +62,7 @@ class Hub:
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
         self.subscriptions = Subscriptions(self)
+        store.hold_back = self.subscriptions.oldest_position
         self.committer = Committer(store, loop, self._on_flush, self.waiting)
         self.commit_soon = self.committer.commit_soon
 
