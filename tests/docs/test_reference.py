@@ -143,8 +143,11 @@ def same(shown: Any, real: Any, key: str = "") -> bool:
 
 
 def test_the_conversation_of_the_reference_is_what_a_server_says(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path) as server, server.connect() as connection:
-        lines = connection.makefile("rb")
+    with (
+        ServerProcess(tmp_path) as server,
+        server.connect() as connection,
+        connection.makefile("rb") as lines,
+    ):
         for block in blocks("wire-protocol.md", "transcript"):
             for sender, message in messages(block):
                 if sender == ">":
@@ -152,7 +155,6 @@ def test_the_conversation_of_the_reference_is_what_a_server_says(tmp_path: Path)
                 else:
                     real = json.loads(lines.readline())
                     assert same(message, real), f"{message}\nis documented, but there came\n{real}"
-        lines.close()
 
 
 # -- the engine -------------------------------------------------------------------------------
