@@ -27,6 +27,10 @@ def test_one_connection_too_many_is_told_so_and_closed(tmp_path: Path) -> None:
         assert answer["error"]["code"] == "RATE_LIMITED"
         assert answer["error"]["retryable"] is True
         assert over.closed_by_server()
+        invalid = stack.enter_context(Wire(server.host, server.port, hello=False))
+        invalid.send_json({"id": "1", "op": "NOPE"})
+        assert invalid.receive()["error"]["code"] == "RATE_LIMITED"
+        assert invalid.closed_by_server()
         assert all(wire.call("PING") == {"pong": True} for wire in kept)
         kept.pop().call("BYE")
         deadline = time.monotonic() + 5

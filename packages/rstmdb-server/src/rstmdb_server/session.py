@@ -215,6 +215,9 @@ class Session:
         """What touches the session itself, takes long, or is refused."""
         if isinstance(request, InvalidRequest):
             self._op = ""
+            if self.over_limit:
+                self._refuse_over_limit(request.id)
+                return
             self.hub.metrics.errors[request.code.value] += 1
             self.send(
                 request.id,
@@ -234,20 +237,27 @@ class Session:
     def _refuse_closed(self, request: Request) -> None:
         """A known operation that is not open to this session."""
         if self.over_limit:
-            limit = self.hub.config.network.max_connections
-            refusal = RequestRefused(
-                ErrorCode.RATE_LIMITED,
-                f"the server has {limit} connections, the most it takes "
-                "(network.max_connections); try again later",
-                {"max_connections": limit},
-            )
-            self.refuse(request, refusal)
-            self.close()
+            self._refuse_over_limit(request.id)
             return
         refusal = RequestRefused(
             ErrorCode.UNAUTHORIZED, f"{request.op} needs authentication: send AUTH first"
         )
         self.refuse(request, refusal)
+
+    def _refuse_over_limit(self, request_id: str | None) -> None:
+        """One connection too many: the answer to its first request, whatever that is."""
+        limit = self.hub.config.network.max_connections
+        self._op = ""
+        self.hub.metrics.errors[ErrorCode.RATE_LIMITED.value] += 1
+        message = (
+            f"the server has {limit} connections, the most it takes "
+            "(network.max_connections); try again later"
+        )
+        self.send(
+            request_id,
+            encode_error(request_id, ErrorCode.RATE_LIMITED, message, {"max_connections": limit}),
+        )
+        self.close()
 
     def _refuse_over_rate(self, request: Request | InvalidRequest) -> None:
         self._op = ""

@@ -35,8 +35,8 @@ class LogDamaged(LogError):
         self.after = after
         super().__init__(
             f"{path}: {what} at offset {offset} (byte {offset & 0xFF_FFFF_FFFF}), "
-            f"sequence {sequence}; {after}. Look at it with `rstmdb verify DIR`; restore a "
-            f"backup, or give up what is damaged with `rstmdb repair DIR` or "
+            f"sequence {sequence}; {after}. Look at it with `rstmdb-cli verify DIR`; restore a "
+            f"backup, or give up what is damaged with `rstmdb-cli repair DIR` or "
             f"`storage.recovery: skip_corrupt`"
         )
 

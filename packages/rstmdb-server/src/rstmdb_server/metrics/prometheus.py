@@ -91,7 +91,7 @@ def _from_gauges(gauges: Gauges) -> Iterator[Metric]:
     )
     yield _gauge(
         "watcher_lag_bytes",
-        "Records between the log's end and the subscription furthest behind.",
+        "Bytes of log between the log's end and the subscription furthest behind.",
         gauges.watcher_lag_bytes,
     )
 
