@@ -68,6 +68,39 @@ def test_hello_switches_to_lines_in_the_middle_of_a_chunk() -> None:
     assert [request.id for request in server.requests()] == ["1"]
 
 
+def test_answers_owed_from_before_hello_are_written_as_they_were_asked_for() -> None:
+    server = ServerConnection()
+    server.feed(encode_frame(PING) + encode_frame(HELLO) + PING + b"\n")
+    requests = server.requests()
+    next(requests)
+    hello = next(requests)
+    assert isinstance(hello, Request)
+    agreed = server.negotiate(hello.params)
+    server.switch_reading(*agreed)
+    assert isinstance(next(requests), Request)
+    assert server.pack(b"{}") == encode_frame(b"{}")
+    server.switch_writing(*agreed)
+    assert server.pack(b"{}") == b"{}\n"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"id":"1","op":"NOPE","meta":{"trace_id":"t"}}',
+        b'{"id":1,"op":"PING","meta":{"trace_id":"t"}}',
+        b'{"id":"' + b"x" * 300 + b'","op":"PING","meta":{"trace_id":"t"}}',
+        b'{"id":"1","op":"GET_INSTANCE","params":{},"meta":{"trace_id":"t"}}',
+        b'{"id":"1","type":"response","op":"PING","meta":{"trace_id":"t"}}',
+    ],
+)
+def test_an_invalid_request_keeps_its_trace_id(message: bytes) -> None:
+    server = ServerConnection()
+    server.feed(encode_frame(message))
+    (request,) = server.requests()
+    assert isinstance(request, InvalidRequest)
+    assert request.trace_id == "t"
+
+
 def test_an_invalid_request_leaves_the_connection_open() -> None:
     server = ServerConnection()
     server.feed(encode_frame(b'{"id":"1","op":"NOPE"}') + encode_frame(PING))

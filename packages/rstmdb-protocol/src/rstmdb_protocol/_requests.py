@@ -41,6 +41,8 @@ class InvalidRequest(Struct, frozen=True):
     message: str
     code: ErrorCode = ErrorCode.BAD_REQUEST
     details: dict[str, Any] | None = None
+    trace_id: str | None = None
+    """What the message's `meta.trace_id` was, where that could be read."""
 
 
 class _Envelope(Struct):
@@ -97,8 +99,9 @@ def decode_request(payload: bytes) -> Request | InvalidRequest:
         raise FrameError(f"a message that is not JSON: {error}") from error
     except RecursionError as error:
         raise FrameError("a message that nests too deeply to be read") from error
-    if len(request.id) > MAX_ID_BYTES // 4 and len(request.id.encode()) > MAX_ID_BYTES:
-        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes")
+    if len(request.id) > MAX_ID_BYTES // 4 and not _is_request_id(request.id):
+        trace_id = None if request.meta is None else request.meta.trace_id
+        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes", trace_id=trace_id)
     return request
 
 
@@ -132,23 +135,38 @@ def _explain(payload: bytes) -> Request | InvalidRequest:
         raise FrameError(f"a message that is not JSON: {error}") from error
     except RecursionError as error:
         raise FrameError("a message that nests too deeply to be read") from error
-    request_id = envelope.id
-    if not isinstance(request_id, str):
-        found = "is missing" if request_id is None else f"expected a string, got {request_id!r:.80}"
-        return InvalidRequest(None, f"id: {found}")
-    if len(request_id.encode()) > MAX_ID_BYTES:
-        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes")
-    if envelope.type not in (None, "request"):
-        return InvalidRequest(request_id, f"type: expected 'request', got {envelope.type!r:.80}")
-    if not isinstance(envelope.op, str) or envelope.op not in OPERATIONS:
-        return InvalidRequest(request_id, _unknown_op(envelope.op))
+    meta = _meta(envelope.meta)
+    trace_id = meta.trace_id if isinstance(meta, RequestMeta) else None
+    problem = _envelope_problem(envelope)
+    if problem is not None:
+        request_id = envelope.id if _is_request_id(envelope.id) else None
+        return InvalidRequest(request_id, problem, trace_id=trace_id)
     params = decode_params(envelope.op, envelope.params)
     if isinstance(params, InvalidRequest):
-        return InvalidRequest(request_id, params.message)
-    meta = _meta(envelope.meta)
+        return InvalidRequest(envelope.id, params.message, trace_id=trace_id)
     if isinstance(meta, str):
-        return InvalidRequest(request_id, meta)
-    return REQUEST_TYPES[envelope.op](id=request_id, params=params, meta=meta)
+        return InvalidRequest(envelope.id, meta)
+    return REQUEST_TYPES[envelope.op](id=envelope.id, params=params, meta=meta)
+
+
+def _is_request_id(value: object) -> bool:
+    return isinstance(value, str) and len(value.encode()) <= MAX_ID_BYTES
+
+
+def _envelope_problem(envelope: _Envelope) -> str | None:
+    """What is wrong with id, type or op, if anything is."""
+    if not isinstance(envelope.id, str):
+        found = (
+            "is missing" if envelope.id is None else f"expected a string, got {envelope.id!r:.80}"
+        )
+        return f"id: {found}"
+    if not _is_request_id(envelope.id):
+        return f"id: longer than {MAX_ID_BYTES} bytes"
+    if envelope.type not in (None, "request"):
+        return f"type: expected 'request', got {envelope.type!r:.80}"
+    if not isinstance(envelope.op, str) or envelope.op not in OPERATIONS:
+        return _unknown_op(envelope.op)
+    return None
 
 
 def _meta(value: object) -> RequestMeta | str | None:

@@ -27,19 +27,24 @@ class ServerConnection:
 
     Before HELLO the connection speaks protocol 1 in the mode that its first byte tells,
     with every feature but those that change the bytes (`zstd`) or the messages (`watch_end`).
+    What is read and what is written switch apart: the client speaks as agreed right after its
+    HELLO, while answers to requests before it may still be owed as they were asked for.
     """
 
-    __slots__ = ("_buffer", "features", "zstd")
+    __slots__ = ("_buffer", "_writes", "features", "zstd")
 
     def __init__(self, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self._buffer = ReceiveBuffer(None, max_payload_bytes)
+        self._writes: WireMode | None = None
         self.zstd = False
+        """Whether large messages are written compressed."""
         self.features: frozenset[str] = frozenset()
+        """What the messages that are written may hold."""
 
     @property
     def mode(self) -> WireMode:
         """How messages are put on the wire now; frames until the first byte has told."""
-        return self._buffer.mode or WireMode.BINARY_JSON
+        return self._writes or self._buffer.mode or WireMode.BINARY_JSON
 
     @property
     def pending_bytes(self) -> int:
@@ -84,19 +89,29 @@ class ServerConnection:
                 f"protocol version {hello.protocol_version} is not supported, "
                 f"only version {PROTOCOL_VERSION}"
             )
-        mode = self.mode
+        mode = self._buffer.mode or WireMode.BINARY_JSON
         for name in hello.wire_modes or ():
             if name in tuple(WireMode):
                 mode = WireMode(name)
                 break
         return mode, sorted(set(hello.features or ()) & set(offered))
 
-    def switch(self, mode: WireMode, features: Sequence[str]) -> None:
-        """From here on speak as agreed: the answer to HELLO, and all that follows it."""
+    def switch_reading(self, mode: WireMode, features: Sequence[str]) -> None:
+        """Read what follows a HELLO as agreed; go on writing as before."""
+        self._writes = self.mode
         self._buffer.mode = mode
+        self._buffer.allow_compressed = "zstd" in features
+
+    def switch_writing(self, mode: WireMode, features: Sequence[str]) -> None:
+        """From here on write as agreed: the answer to HELLO, and all that follows it."""
+        self._writes = mode
         self.features = frozenset(features)
         self.zstd = "zstd" in self.features
-        self._buffer.allow_compressed = self.zstd
+
+    def switch(self, mode: WireMode, features: Sequence[str]) -> None:
+        """Read and write as agreed, where no answer is owed from before."""
+        self.switch_reading(mode, features)
+        self.switch_writing(mode, features)
 
     def packer(self) -> Callable[[bytes], bytes]:
         """The function that does for now what `pack` does, without looking at the mode again.
@@ -105,14 +120,14 @@ class ServerConnection:
         """
         if self.zstd:
             return self.pack
-        return encode_line if self._buffer.mode is WireMode.JSONL else encode_frame
+        return encode_line if self.mode is WireMode.JSONL else encode_frame
 
     def pack(self, payload: bytes, flags: int = 0) -> bytes:
         """Make a message ready for the socket: frame or line, compressed where agreed.
 
         Raises LocalProtocolError for a message above 16 MiB.
         """
-        if self._buffer.mode is WireMode.JSONL:
+        if self.mode is WireMode.JSONL:
             return encode_line(payload)
         if self.zstd and len(payload) >= COMPRESS_FROM_BYTES:
             return encode_frame(compress_payload(payload), flags | FLAG_COMPRESSED)
