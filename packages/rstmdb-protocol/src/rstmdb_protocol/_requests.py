@@ -128,9 +128,9 @@ def _explain(payload: bytes) -> Request | InvalidRequest:
     try:
         envelope = _decode_envelope(payload)
     except msgspec.ValidationError as error:
-        problem = _where(error, "")
-        known = problem.startswith(".")
-        return InvalidRequest(None, problem[1:] if known else "a message must be a JSON object")
+        reason = _where(error, "")
+        known = reason.startswith(".")
+        return InvalidRequest(None, reason[1:] if known else "a message must be a JSON object")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FrameError(f"a message that is not JSON: {error}") from error
     except RecursionError as error:
