@@ -10,15 +10,15 @@ import pytest
 
 from rstmdb_server.auth import hash_token
 from rstmdb_server.testing import ServerProcess
-from wire import Refused, Wire
+from wire import COMPRESSED, Refused, Wire, frame
 
 Connect = Callable[..., Wire]
 
 
 def test_hello_agrees_on_protocol_mode_and_the_sorted_intersection_of_features(
-    connect: Connect,
+    connect_framed: Connect,
 ) -> None:
-    wire = connect(hello=False)
+    wire = connect_framed(hello=False)
     result = wire.call(
         "HELLO",
         protocol_version=1,
@@ -34,38 +34,36 @@ def test_hello_agrees_on_protocol_mode_and_the_sorted_intersection_of_features(
 
 
 def test_hello_of_another_version_is_refused_and_names_the_supported_one(
-    connect: Connect,
+    connect_framed: Connect,
 ) -> None:
     with pytest.raises(Refused) as refused:
-        connect(hello=False).call("HELLO", protocol_version=2)
+        connect_framed(hello=False).call("HELLO", protocol_version=2)
     assert refused.value.code == "UNSUPPORTED_PROTOCOL"
     assert refused.value.details["supported"] == [1]
 
 
-def test_a_singular_wire_mode_in_hello_is_ignored(connect: Connect) -> None:
-    wire = connect(hello=False)
+def test_a_singular_wire_mode_in_hello_is_ignored(connect_framed: Connect) -> None:
+    wire = connect_framed(hello=False)
     assert wire.call("HELLO", protocol_version=1, wire_mode="jsonl")["wire_mode"] == "binary_json"
     assert wire.call("PING") == {"pong": True}
 
 
-def test_a_client_without_hello_speaks_protocol_one_in_frames(connect: Connect) -> None:
-    assert connect(hello=False).call("PING") == {"pong": True}
+def test_a_client_without_hello_speaks_protocol_one_in_frames(connect_framed: Connect) -> None:
+    assert connect_framed(hello=False).call("PING") == {"pong": True}
 
 
-def test_hello_switches_to_json_lines_from_its_own_answer_on(connect: Connect) -> None:
-    wire = connect(hello=False)
+def test_hello_switches_to_json_lines_from_its_own_answer_on(connect_framed: Connect) -> None:
+    wire = connect_framed(hello=False)
     request_id = wire.send("HELLO", {"protocol_version": 1, "wire_modes": ["jsonl"]})
     wire.jsonl = True
     assert wire.response(request_id)["result"]["wire_mode"] == "jsonl"
     assert wire.call("PING") == {"pong": True}
 
 
-def test_a_line_behind_hello_in_the_same_packet_is_read_as_a_line(connect: Connect) -> None:
-    wire = connect(hello=False)
+def test_a_line_behind_hello_in_the_same_packet_is_read_as_a_line(connect_framed: Connect) -> None:
+    wire = connect_framed(hello=False)
     hello = {"id": "1", "op": "HELLO", "params": {"protocol_version": 1, "wire_modes": ["jsonl"]}}
-    from rstmdb_protocol import encode_frame
-
-    wire.socket.sendall(encode_frame(json.dumps(hello).encode()) + b'{"id":"2","op":"PING"}\n')
+    wire.socket.sendall(frame(json.dumps(hello).encode()) + b'{"id":"2","op":"PING"}\n')
     wire.jsonl = True
     assert wire.receive()["id"] == "1"
     assert wire.receive() == {
@@ -76,8 +74,8 @@ def test_a_line_behind_hello_in_the_same_packet_is_read_as_a_line(connect: Conne
     }
 
 
-def test_a_connection_that_begins_with_a_brace_speaks_json_lines(connect: Connect) -> None:
-    wire = connect(hello=False)
+def test_a_connection_that_begins_with_a_brace_speaks_json_lines(connect_framed: Connect) -> None:
+    wire = connect_framed(hello=False)
     wire.socket.sendall(b'{"id":"1","op":"PING"}\r\n\n{"id":"2","op":"PING"}\n')
     wire.jsonl = True
     assert [wire.receive()["id"], wire.receive()["id"]] == ["1", "2"]
@@ -167,9 +165,9 @@ def test_an_id_over_256_bytes_is_refused_and_the_connection_stays(connect: Conne
     ids=["magic", "version", "flags", "oversize", "crc", "utf8", "trailing", "zstd"],
 )
 def test_an_error_of_framing_is_answered_without_an_id_and_closes_the_connection(
-    connect: Connect, data: bytes, code: str
+    connect_framed: Connect, data: bytes, code: str
 ) -> None:
-    wire = connect(hello=False)
+    wire = connect_framed(hello=False)
     wire.socket.sendall(data)
     answer = wire.receive()
     assert answer["id"] is None
@@ -177,13 +175,41 @@ def test_an_error_of_framing_is_answered_without_an_id_and_closes_the_connection
     assert wire.closed_by_server()
 
 
-def test_requests_before_a_framing_error_are_answered_first(connect: Connect) -> None:
-    wire = connect()
+def test_requests_before_a_framing_error_are_answered_first(connect_framed: Connect) -> None:
+    wire = connect_framed()
     request_id = wire.send("PING")
     wire.socket.sendall(b"nonsense of more than eighteen bytes")
     assert wire.response(request_id)["status"] == "ok"
     assert wire.receive()["id"] is None
     assert wire.closed_by_server()
+
+
+def test_what_fits_no_packet_comes_back_whole(orders: Wire) -> None:
+    """A megabyte each way: many packets, TLS records and reads, or one compressed frame."""
+    text = "".join(f"{number:06d}" for number in range(170_000))
+    orders.call(
+        "CREATE_INSTANCE", machine="order", version=1, instance_id="big",
+        initial_ctx={"text": text},
+    )  # fmt: skip
+    assert orders.call("GET_INSTANCE", instance_id="big")["ctx"] == {"text": text}
+    assert bool(orders.last_flags & COMPRESSED) == orders.zstd
+    assert orders.call("PING") == {"pong": True}
+    assert not orders.last_flags & COMPRESSED  # it is small
+
+
+def test_a_request_that_arrives_byte_by_byte_is_answered(
+    orders: Wire, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = connect()
+    whole = bytearray()
+    send = slow.socket.sendall
+    with monkeypatch.context() as patch:
+        patch.setattr(Wire, "send_payload", lambda wire, payload: whole.extend(
+            payload + b"\n" if wire.jsonl else frame(payload)))  # fmt: skip
+        request_id = slow.send("GET_INSTANCE", {"instance_id": "o-1"})
+    for byte in whole:
+        send(bytes([byte]))
+    assert slow.response(request_id)["result"]["state"] == "created"
 
 
 @pytest.fixture

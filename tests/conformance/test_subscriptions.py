@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conftest import ORDER
-from rstmdb_server.testing import ServerProcess
 from wire import Refused, Wire
+
+if TYPE_CHECKING:
+    from conformance.conftest import Servers
 
 Connect = Callable[..., Wire]
 
@@ -181,9 +183,7 @@ def test_flush_all_ends_the_watches_of_single_instances(orders: Wire, connect: C
     assert nothing_more(knows)
 
 
-def test_replay_and_live_join_without_gap_or_duplicate(
-    orders: Wire, server: ServerProcess, connect: Connect
-) -> None:
+def test_replay_and_live_join_without_gap_or_duplicate(orders: Wire, connect: Connect) -> None:
     """Watchers that begin at any moment of a busy history see each event exactly once."""
     orders.call(
         "PUT_MACHINE", machine="ring", version=1,
@@ -196,12 +196,12 @@ def test_replay_and_live_join_without_gap_or_duplicate(
     offsets: list[int] = []
 
     def write() -> None:
-        with Wire(server.host, server.port) as writer:
-            ids = [
-                writer.send("APPLY_EVENT", {"instance_id": "r", "event": "T", "payload": {"n": n}})
-                for n in range(total)
-            ]
-            offsets.extend(writer.response(i)["result"]["wal_offset"] for i in ids)
+        writer = connect()
+        ids = [
+            writer.send("APPLY_EVENT", {"instance_id": "r", "event": "T", "payload": {"n": n}})
+            for n in range(total)
+        ]
+        offsets.extend(writer.response(i)["result"]["wal_offset"] for i in ids)
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -217,7 +217,7 @@ def test_replay_and_live_join_without_gap_or_duplicate(
 
 
 def test_a_watcher_that_does_not_read_catches_up_from_the_log(
-    orders: Wire, server: ServerProcess, connect: Connect
+    orders: Wire, connect: Connect
 ) -> None:
     orders.call("CREATE_INSTANCE", machine="order", version=1, instance_id="slow")
     orders.call(
@@ -243,11 +243,15 @@ def test_a_watcher_that_does_not_read_catches_up_from_the_log(
     assert watcher.event()["wal_offset"] == live
 
 
-def test_a_graceful_stop_ends_watches_and_says_where_to_resume(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path) as server:
+@pytest.mark.parametrize("kind", ["callback", "callback-tls"])
+def test_a_graceful_stop_ends_watches_and_says_where_to_resume(
+    servers: Servers, kind: str, tmp_path: Path
+) -> None:
+    tls = servers.context(kind)
+    with servers.make(kind, tmp_path) as server:
         with (
-            Wire(server.host, server.port, features=("watch_end",)) as knows,
-            Wire(server.host, server.port) as other,
+            Wire(server.host, server.port, features=("watch_end",), tls=tls) as knows,
+            Wire(server.host, server.port, tls=tls) as other,
         ):
             knows.call("PUT_MACHINE", machine="order", version=1, definition=ORDER)
             knows.call("CREATE_INSTANCE", machine="order", version=1, instance_id="o",
@@ -263,7 +267,7 @@ def test_a_graceful_stop_ends_watches_and_says_where_to_resume(tmp_path: Path) -
             assert other.event()["wal_offset"] == offset
             assert other.closed_by_server()
         server.start()
-        with Wire(server.host, server.port) as again:
+        with Wire(server.host, server.port, tls=tls) as again:
             again.call("WATCH_ALL", from_offset=end["resume_from"])
             shipped = again.call("APPLY_EVENT", instance_id="o", event="SHIP")["wal_offset"]
             assert again.event()["wal_offset"] == shipped

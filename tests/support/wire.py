@@ -1,16 +1,38 @@
-"""A bare RCP peer for tests: blocking socket, messages as plain dictionaries."""
+"""A bare RCP peer for tests: blocking socket, messages as plain dictionaries.
+
+It knows the protocol from its documentation and shares no code with rstmdb_protocol, so that
+a mistake made there is not made here too.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
 import ssl
+import struct
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
-from rstmdb_protocol import encode_frame
+import zstandard
+from crc32c import crc32c
 
 Json = dict[str, Any]
+Lines = Literal["", "from_first_byte", "by_hello"]
+"""Frames, or how a connection comes to speak JSON lines."""
+
+HEADER = struct.Struct(">4sHHHII")
+CRC_PRESENT, COMPRESSED, STREAM, END_STREAM = 1, 2, 4, 8
+COMPRESS_FROM_BYTES = 4096
+
+
+def header(size: int, crc: int = 0, flags: int = 0, version: int = 1, extension: int = 0) -> bytes:
+    """A frame's header, as wrong as a test wants it."""
+    return HEADER.pack(b"RCPX", version, flags, extension, size, crc)
+
+
+def frame(payload: bytes, flags: int = 0) -> bytes:
+    """A whole frame with its checksum; `payload` goes as it is."""
+    return header(len(payload), crc32c(payload), CRC_PRESENT | flags) + payload
 
 
 class Refused(Exception):
@@ -25,7 +47,11 @@ class Refused(Exception):
 
 
 class Wire:
-    """One connection. It frames and reads on its own, so that it can also misbehave."""
+    """One connection. It frames and reads on its own, so that it can also misbehave.
+
+    `lines` says whether and how it comes to speak JSON lines. With `zstd` among the features it
+    compresses what it sends from 4 KiB upwards, as soon as the server has agreed.
+    """
 
     def __init__(
         self,
@@ -35,22 +61,45 @@ class Wire:
         hello: bool = True,
         features: tuple[str, ...] = (),
         tls: ssl.SSLContext | None = None,
+        lines: Lines = "",
     ) -> None:
         self.socket = socket.create_connection((host, port), 20)
         if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
+            try:
+                self.socket = tls.wrap_socket(self.socket, server_hostname=host)
+            except BaseException:
+                self.socket.close()
+                raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
+        self._at = 0
         self._next_id = 0
-        self.jsonl = False
+        self.jsonl = lines == "from_first_byte"
+        self.zstd = False
+        self.last_flags = 0
+        """The flags of the frame received last."""
         self.events: list[Json] = []
         self.ends: list[Json] = []
         if hello:
             try:
-                self.hello = self.call("HELLO", protocol_version=1, features=list(features))
+                self.hello = self._say_hello(features, lines)
             except BaseException:
                 self.close()  # the server died under it
                 raise
+
+    def _say_hello(self, features: tuple[str, ...], lines: Lines) -> Json:
+        params: Json = {"protocol_version": 1, "features": list(features)}
+        if lines:
+            params["wire_modes"] = ["jsonl"]
+        request_id = self.send("HELLO", params)
+        self.jsonl = bool(lines)
+        answer = self.response(request_id)
+        if answer["status"] == "error":
+            raise Refused(answer["error"])
+        agreed: Json = answer["result"]
+        assert agreed["wire_mode"] == ("jsonl" if lines else "binary_json")
+        self.zstd = "zstd" in agreed["features"]
+        return agreed
 
     def send(self, op: str, params: Json | None = None, **envelope: Any) -> str:
         """Send a request without waiting; its id."""
@@ -66,31 +115,54 @@ class Wire:
 
     def send_payload(self, payload: bytes) -> None:
         """Send bytes as one message."""
-        self.socket.sendall(payload + b"\n" if self.jsonl else encode_frame(payload))
+        if self.jsonl:
+            self.socket.sendall(payload + b"\n")
+        elif self.zstd and len(payload) >= COMPRESS_FROM_BYTES:
+            self.socket.sendall(frame(zstandard.ZstdCompressor().compress(payload), COMPRESSED))
+        else:
+            self.socket.sendall(frame(payload))
 
     def receive(self, timeout: float = 20.0) -> Json:
         """The next message, whatever it is; EOFError when the server has closed."""
         self.socket.settimeout(timeout)
         if self.jsonl:
-            while b"\n" not in self._buffer:
+            while (end := self._buffer.find(b"\n", self._at)) < 0:
                 self._fill()
-            line, _, self._buffer = self._buffer.partition(b"\n")
-            message: Json = json.loads(line)
+            message: Json = json.loads(self._buffer[self._at : end])
+            self._at = end + 1
             return message
-        while len(self._buffer) < 18:
-            self._fill()
-        size = int.from_bytes(self._buffer[10:14], "big")
-        while len(self._buffer) < 18 + size:
-            self._fill()
-        payload, self._buffer = self._buffer[18 : 18 + size], self._buffer[18 + size :]
-        framed: Json = json.loads(payload)
+        self._await(HEADER.size)
+        magic, version, flags, extension, size, crc = HEADER.unpack_from(self._buffer, self._at)
+        assert (magic, version, extension) == (b"RCPX", 1, 0), self._buffer[self._at :][:64]
+        self._await(HEADER.size + size)
+        start = self._at + HEADER.size
+        self._at = start + size
+        framed: Json = json.loads(self._checked(self._buffer[start : self._at], flags, crc))
         return framed
+
+    def _await(self, size: int) -> None:
+        while len(self._buffer) - self._at < size:
+            self._fill()
+
+    def _checked(self, payload: bytes, flags: int, crc: int) -> bytes:
+        """A payload whose flags and checksum are as the documentation says, decompressed."""
+        self.last_flags = flags
+        assert flags & CRC_PRESENT
+        assert not flags & ~(CRC_PRESENT | COMPRESSED | STREAM | END_STREAM), flags
+        assert crc32c(payload) == crc
+        if not flags & COMPRESSED:
+            return payload
+        assert self.zstd, "a compressed frame that was not agreed on"
+        plain = zstandard.ZstdDecompressor().decompress(payload)
+        assert len(plain) >= COMPRESS_FROM_BYTES
+        return plain
 
     def _fill(self) -> None:
         data = self.socket.recv(1 << 20)
         if not data:
             raise EOFError("the server closed the connection")
-        self._buffer += data
+        self._buffer = self._buffer[self._at :] + data
+        self._at = 0
 
     def response(self, request_id: str, timeout: float = 20.0) -> Json:
         """The response to a request; events met on the way are kept."""
