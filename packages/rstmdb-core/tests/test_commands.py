@@ -24,6 +24,8 @@ from rstmdb_core import (
     MachineVersionLimitExceeded,
     PutMachineResult,
     Rejection,
+    State,
+    dump,
     get_instance_result,
     get_machine_result,
 )
@@ -98,10 +100,24 @@ def test_versions_are_limited_where_configured() -> None:
     db.put_machine("m", 2, DOOR)
 
 
-def test_machines_are_found_by_version_or_the_newest(db: MemoryEngine) -> None:
+def test_the_newest_version_is_the_one_registered_last(db: MemoryEngine) -> None:
+    db.put_machine("door", 7, DOOR)
+    db.put_machine("door", 3, DOOR)
+    db.put_machine("door", 7, DOOR)  # a repeat registers nothing
+    before = db.head
+    snapshot = State.load(dump(db.state.freeze()))
+    for state in (db.state, db.replayed(), snapshot):
+        assert state.get_machine("door").version == 3
+        assert [item.versions for item in state.list_machines()] == [[1, 3, 7]]
+    db.put_machine("door", 5, DOOR)
+    assert db.state.get_machine("door").version == 5
+    db.rollback(before)
+    assert db.state.get_machine("door").version == 3
+
+
+def test_machines_are_found_by_version(db: MemoryEngine) -> None:
     db.put_machine("door", 3, DOOR)
     db.put_machine("door", 2, DOOR)
-    assert db.state.get_machine("door").version == 3
     result = get_machine_result(db.state.get_machine("door", 2))
     assert (result.machine, result.version) == ("door", 2)
     assert json.loads(bytes(result.definition))["transitions"][0]["from"] == ["closed"]

@@ -165,8 +165,21 @@ def test_keys_are_bounded_in_bytes(db: MemoryEngine) -> None:
     for n in range(30):
         db.apply("i", "back" if n % 2 else "go", {"x": "y" * 1000}, idempotency_key=f"k{n}")
     assert db.state.keys.bytes <= 10_000
-    assert 5 <= len(db.state.keys.queue) <= 8
+    assert len(db.state.keys.queue) == 9
     checked(db)
+
+
+def test_as_many_small_results_as_keys_are_kept_within_the_default_limits(
+    db: MemoryEngine,
+) -> None:
+    key = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    name = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+    db.create(name, "m", 1, {"customer": "c-1234567", "amount": 100}, idempotency_key=key)
+    db.apply(name, "go", {"at": "2024-01-01T00:00:00Z"}, event_id=key, idempotency_key=key)
+    limits = Limits()
+    sizes = [record.size for record in db.state.keys.queue]
+    assert len(sizes) == 2
+    assert max(sizes) * limits.idempotency_max_keys <= limits.idempotency_max_bytes
 
 
 def test_limits_change_by_an_entry_and_apply_at_once(db: MemoryEngine) -> None:

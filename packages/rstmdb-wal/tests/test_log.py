@@ -328,6 +328,7 @@ def test_segments_before_an_offset_are_deleted_and_reading_below_is_refused() ->
     log.flush()
     assert log.earliest == offsets[0]
     assert log.read(1, limit=1)[0].offset == offsets[0]  # nothing was deleted: no gap to tell of
+    assert log.reaches_back_to(1)
     keep = offsets[10]
     deleted, reclaimed = log.drop_before(keep)
     assert deleted == split_offset(keep)[0] - 1
@@ -336,6 +337,8 @@ def test_segments_before_an_offset_are_deleted_and_reading_below_is_refused() ->
     assert log.earliest == last_deleted + 1
     first_kept = log.read(0, limit=1)[0].offset
     assert log.read(log.earliest, limit=1)[0].offset == first_kept
+    assert log.reaches_back_to(log.earliest)
+    assert not log.reaches_back_to(last_deleted)
     with pytest.raises(OffsetCompacted) as caught:
         log.read(last_deleted)
     assert caught.value.earliest == log.earliest

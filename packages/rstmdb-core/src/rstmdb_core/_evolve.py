@@ -94,7 +94,8 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
         )
     )
     if entry.idempotency_key is not None:
-        steps = _remember(state, remember_apply(entry, ctx, offset, now), steps)
+        record = remember_apply(entry, instance, to_state, ctx, offset, now)
+        steps = _remember(state, record, steps)
     journal = state.journal
     if journal is not None:
         touched = state.touched.get(machine, 0)
@@ -129,8 +130,7 @@ def _create(state: State, entry: CreateInstance, offset: int) -> None:
     )
     state.place(instance)
     if entry.idempotency_key is not None:
-        record = remember_create(entry, instance.state, offset, now)
-        steps = _remember(state, record, steps)
+        steps = _remember(state, remember_create(entry, instance), steps)
     _finish(state, offset, before, group.name, steps, (added_instance, instance))
 
 

@@ -13,10 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from ._entries import ApplyEvent, CreateInstance, DeleteInstance
+from ._instance import Instance
 from ._values import canonical_json
-
-# What a record and its places in dict and queue take beside strings of its own.
-_OVERHEAD: Final = 300
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):
@@ -39,8 +37,12 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Bytes of memory, about."""
-        return _OVERHEAD + len(self.key) + len(self.ctx)
+        """What the result takes, in bytes: the limit on bytes is one on results.
+
+        The scoped key, the context and the event id. What every key takes beside them is bounded by
+        the limit on their number.
+        """
+        return len(self.key) + len(self.ctx) + len(self.event_id or "")
 
 
 # Names hold no control characters, so NUL cannot be part of one.
@@ -75,29 +77,33 @@ DELETE_FINGERPRINT: Final = b""
 """All deletes of an instance ask for the same."""
 
 
-def remember_create(entry: CreateInstance, state: str, offset: int, now: int) -> Remembered:
-    """Return what to keep of a create that carries a key."""
+def remember_create(entry: CreateInstance, instance: Instance) -> Remembered:
+    """Return what to keep of a create that carries a key; `instance` is what it made."""
     scope = None if entry.id_generated else entry.instance_id
     return Remembered(
         create_key(scope, entry.machine, entry.idempotency_key or ""),
         create_fingerprint(entry.machine, entry.version, entry.initial_ctx),
-        offset,
-        now,
-        entry.instance_id,
-        to_state=state,
+        instance.created_offset,
+        instance.created_at,
+        instance.id,
+        to_state=instance.state,
     )
 
 
-def remember_apply(entry: ApplyEvent, ctx: bytes, offset: int, now: int) -> Remembered:
-    """Return what to keep of an event that carries a key."""
+def remember_apply(
+    entry: ApplyEvent, instance: Instance, to_state: str, ctx: bytes, offset: int, now: int
+) -> Remembered:
+    """Return what to keep of an event that carries a key; `instance` is what it was before."""
+    # The strings that the state holds already, not those that each entry is decoded with.
+    known = instance.state
     return Remembered(
-        apply_key(entry.instance_id, entry.idempotency_key or ""),
+        apply_key(instance.id, entry.idempotency_key or ""),
         apply_fingerprint(entry.event, entry.payload),
         offset,
         now,
-        entry.instance_id,
-        entry.from_state,
-        entry.to_state,
+        instance.id,
+        known if entry.from_state == known else entry.from_state,
+        to_state,
         ctx,
         entry.event_id,
     )

@@ -31,7 +31,10 @@ def get_instance(state: State, instance_id: str) -> Instance:
 
 
 def get_machine(state: State, name: str, version: int | None = None) -> Machine:
-    """Return a version of a machine, the highest one for None; raise MachineNotFound."""
+    """Return a version of a machine, for None the newest; raise MachineNotFound.
+
+    The newest is the one registered last, whatever its number.
+    """
     group = state.groups.get(name)
     versions = group.versions if group is not None else {}
     if not versions:
@@ -41,7 +44,7 @@ def get_machine(state: State, name: str, version: int | None = None) -> Machine:
             state.last_flush_all,
         )
     if version is None:
-        return versions[max(versions)]
+        return versions[next(reversed(versions))]
     machine = versions.get(version)
     if machine is None:
         known = sorted(versions)

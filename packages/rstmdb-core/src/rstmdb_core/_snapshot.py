@@ -98,7 +98,7 @@ def fill(state: State, blocks: Iterable[tuple[str, Sequence[Any]]]) -> None:
             if section == "instances":
                 _read_instances(rows, instances)
             elif section == "keys":
-                keys += [Remembered(*row) for row in rows]
+                keys += map(_remembered, rows)
             elif section == "tombstones":
                 tombstones += [Tombstone(*row) for row in rows]
             elif section == "machines":
@@ -179,6 +179,14 @@ def _read_instances(rows: Sequence[Any], into: list[Instance]) -> None:
                 last if entered == last else first if entered == first else entered,
             )
         )
+
+
+def _remembered(row: Sequence[Any]) -> Remembered:
+    key, fingerprint, offset, timestamp, instance_id, from_state, to_state, ctx, event_id = row
+    from_state, to_state = sys.intern(from_state), sys.intern(to_state)
+    return Remembered(
+        key, fingerprint, offset, timestamp, instance_id, from_state, to_state, ctx, event_id
+    )
 
 
 def _load_machine(state: State, name: str, version: int, definition: bytes, offset: int) -> None:

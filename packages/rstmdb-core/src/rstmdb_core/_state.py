@@ -32,7 +32,7 @@ from ._snapshot import Frozen, digest, fill, freeze
 
 
 class Group:
-    """All that belongs to one machine name: versions, and instances in order.
+    """All that belongs to one machine name: versions as registered, and instances in order.
 
     A group outlives its versions and instances; it also holds instances of a machine that nobody
     has registered (any more).

@@ -37,6 +37,9 @@ class LogPort(Protocol):
     def earliest(self) -> int:
         """Where reading can begin."""
 
+    def reaches_back_to(self, offset: int) -> bool:
+        """Whether all records at or above an offset are kept."""
+
     @property
     def failed(self) -> Exception | None:
         """Why the log takes nothing any more, or None."""

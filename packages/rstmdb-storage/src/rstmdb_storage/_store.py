@@ -214,6 +214,14 @@ class Store(Commands, Pacing):
         """Where reading the log can begin: one past the last deleted record."""
         return self.log.earliest
 
+    def reaches_back_to(self, offset: int) -> bool:
+        """Whether nothing at or above an offset was deleted, so that one can go on from there.
+
+        Where this is not so, `wal_read`, `read_events` and a watch raise OffsetGone; 0, which
+        stands for the oldest record kept, aside.
+        """
+        return self.log.reaches_back_to(offset)
+
     def wal_read(self, from_offset: int, limit: int | None = None) -> WalReadResult:
         """A page of released records as JSON; for any thread.
 

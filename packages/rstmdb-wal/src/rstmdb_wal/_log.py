@@ -131,6 +131,14 @@ class Log(Appender):
             return self._table.earliest
         return make_offset(self._current.segment_id, SEGMENT_HEADER_BYTES)
 
+    def reaches_back_to(self, offset: int) -> bool:
+        """Tell whether all records at or above ``offset`` are kept: none of them was deleted.
+
+        So it is for every offset as long as nothing was deleted. Exactly the offsets above 0 for
+        which it is not raise ``OffsetCompacted`` when read from.
+        """
+        return self._table.reaches_back_to(offset)
+
     # Flushing
 
     def begin_flush(self, now_ms: int, *, force_sync: bool = False) -> Flush | None:

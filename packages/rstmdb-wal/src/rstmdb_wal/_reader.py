@@ -38,7 +38,7 @@ class LogReader:
         self, from_offset: int, limit: int, max_bytes: int, upto: int, horizon: int
     ) -> list[Record]:
         """See ``Log.read``. ``horizon`` is one past the last released record."""
-        if from_offset and self._table.compacted and from_offset < self._table.earliest:
+        if from_offset and not self._table.reaches_back_to(from_offset):
             raise OffsetCompacted(self._table.earliest)
         records: list[Record] = []
         room = max_bytes

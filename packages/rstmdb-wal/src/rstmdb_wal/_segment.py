@@ -194,6 +194,10 @@ class SegmentTable:
         """Return one past the last deleted record, or where the first record lies."""
         return self._earliest
 
+    def reaches_back_to(self, offset: int) -> bool:
+        """Tell whether no record at or above ``offset`` was deleted."""
+        return not self.compacted or offset >= self._earliest
+
     def add(self, segment: Segment) -> None:
         """Append a segment with a higher id than all others."""
         with self._lock:
