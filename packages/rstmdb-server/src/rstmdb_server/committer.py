@@ -71,6 +71,13 @@ class Committer:
         self._running = False
         self._force = False
         self._usual_secs = self.INLINE_BELOW_SECS
+        self._waits_for_sync = store.options.log.policy.kind == "every_ms"
+        self.released = store.log.released
+        """Answers that rest on records up to this offset may leave now.
+
+        Under every_ms a sync begins when a record has reached the age at which no answer may
+        leave any more before it is done: until then nothing may, and this is -1.
+        """
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rstmdb-flush", daemon=True)
         self._thread.start()
@@ -105,9 +112,11 @@ class Committer:
             and self._usual_secs < self.INLINE_BELOW_SECS
         ):
             self._run(flush)
-            self._on_flush(store.end_flush(flush))
+            self._end(flush)
             return
         self._running = True
+        if self._waits_for_sync and flush.sync:
+            self.released = -1
         self._queue.put(flush)
 
     def _run(self, flush: Any) -> None:
@@ -123,8 +132,13 @@ class Committer:
 
     def _finish(self, flush: Any) -> None:
         self._running = False
-        self._on_flush(self._store.end_flush(flush))
+        self._end(flush)
         self.commit_soon()
+
+    def _end(self, flush: Any) -> None:
+        result = self._store.end_flush(flush)
+        self.released = result.released
+        self._on_flush(result)
 
     def stop(self) -> None:
         """End the thread; nothing may be running."""

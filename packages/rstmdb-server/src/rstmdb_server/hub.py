@@ -11,15 +11,16 @@ from typing import Any
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
-from rstmdb_core import Rejection
-from rstmdb_protocol import Request, encode_ok
+from rstmdb_protocol import Request
 from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFailed, split_offset
 
+from .answers import Observer
 from .auth import TokenSet
 from .commands import closed_tables, open_tables
 from .committer import Committer, EventLoop
 from .config import Config
 from .metrics import Gauges, Metrics
+from .outbox import Outbox
 from .session import Session
 from .subscriptions import Subscriptions
 
@@ -50,8 +51,10 @@ class Hub:
         self.now = self.started_at
         """Monotonic seconds, refreshed every second: fine enough for idle timeouts."""
         self.sessions: dict[Session, None] = {}
-        self.waiting: dict[Session, None] = {}
+        self.waiting: dict[Outbox, None] = {}
         """Sessions with answers that are held."""
+        self.observer: Observer | None = None
+        """Told of each answer as it leaves, where someone wants to know."""
         self.stopping = False
         self.compacting = False
         self._jobs = jobs
@@ -108,7 +111,7 @@ class Hub:
             for session in list(self.waiting):
                 session.fail(released, message)
         for session in list(self.waiting):
-            session.release(released)
+            session.release()
         if self._durable_waiters:
             self._wake_durable_waiters(result)
         if not self.compacting and self.store.compaction_due():
@@ -179,17 +182,16 @@ class Hub:
         self, session: Session, request: Request, work: Callable[[], Awaitable[tuple[Any, int]]]
     ) -> None:
         """Keep the request's place among the answers and fill it when the work is done."""
-        held = session.reserve(request.id)
+        held = session.reserve(request)
 
         async def run() -> None:
             offset = 0
+            result: Any
             try:
                 result, offset = await work()
-                payload = encode_ok(request.id, result)
             except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
-                payload = session.encode_refusal(request, error)
-                offset = error.depends_on if isinstance(error, Rejection) else 0
-            session.fulfil(held, payload, offset)
+                result = error
+            session.fulfil(held, result, offset)
 
         self.spawn(run)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import signal
@@ -12,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
+import anyio.to_thread
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from rstmdb_storage import (
@@ -24,17 +24,16 @@ from rstmdb_storage import (
     Store,
     WriteFailed,
     open_store,
-    split_offset,
 )
 
 from . import __version__, systemd
 from .auth import TokenSet
 from .committer import current_event_loop, runs_on_asyncio
 from .config import Config, ConfigError, reload_config
+from .housekeeping import Housekeeper
 from .hub import Hub, Job
 from .logs import set_level
-from .metrics import Metrics
-from .session import Session
+from .metrics import Gauges, Metrics
 from .tls import make_ssl_context, reload_ssl_context
 from .transport import Listener
 from .transport.callback import CallbackListener
@@ -45,8 +44,6 @@ __all__ = ["serve", "storage_options"]
 logger = logging.getLogger("rstmdb.server")
 
 STOP_DEADLINE_SECS = 10.0
-SWEEP_SECS = 1.0
-IMPRECISE_SOON_SEGMENT = 6000
 
 
 def storage_options(config: Config) -> StorageOptions:
@@ -118,26 +115,64 @@ async def serve(config: Config, *, streams: bool | None = None) -> int:
     logger.info("data directory %s, fsync %s", config.storage.data_dir, config.storage.fsync_policy)
     tokens = TokenSet(config.auth)
     ssl_context = make_ssl_context(config.tls) if config.tls.enabled else None
+    metrics = Metrics()
+    front = _Front(metrics)
+    async with anyio.create_task_group() as tasks:
+        if config.metrics.enabled:
+            await tasks.start(front.serve_http, config.metrics.bind_addr)
+        store, unlock = await _recover(config, metrics)
+        send, receive = anyio.create_memory_object_stream[Job](float("inf"))
+        front.hub = hub = Hub(config, store, metrics, current_event_loop(), send, tokens)
+        try:
+            async with send, receive:
+                tasks.start_soon(_run_jobs, receive)
+                await Server(hub, tasks, ssl_context, streams=streams).run()
+                tasks.cancel_scope.cancel()
+        finally:
+            code = _shut(hub, unlock)
+    return code
+
+
+async def _recover(config: Config, metrics: Metrics) -> tuple[Store, Callable[[], None]]:
+    """Open the database on a thread, so that health checks are answered meanwhile."""
     # Recovery builds what lives as long as the server: no collection needs to look at it,
     # neither while it grows nor later.
     gc.disable()
-    store, unlock = _open(config)
+    store, unlock = await anyio.to_thread.run_sync(_open, config)
     gc.freeze()
     gc.enable()
     gc.set_threshold(100_000, 50, 1000)
-    metrics = Metrics()
     metrics.recovery_seconds = store.recovered.seconds
-    send, receive = anyio.create_memory_object_stream[Job](float("inf"))
-    hub = Hub(config, store, metrics, current_event_loop(), send, tokens)
-    try:
-        async with send, receive, anyio.create_task_group() as tasks:
-            tasks.start_soon(_run_jobs, receive)
-            server = Server(hub, tasks, ssl_context, streams=streams)
-            await server.run()
-            tasks.cancel_scope.cancel()
-    finally:
-        code = _shut(hub, unlock)
-    return code
+    return store, unlock
+
+
+class _Front:
+    """What health checks and scrapes see, from before recovery to the end."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.hub: Hub | None = None
+
+    def gauges(self) -> Gauges:
+        """Sizes as they are now; none while the database is being recovered."""
+        return Gauges() if self.hub is None else self.hub.gauges()
+
+    def readiness(self) -> tuple[bool, str]:
+        """Whether the server takes writes, and why not."""
+        if self.hub is None:
+            return False, "the database is being recovered"
+        return self.hub.readiness()
+
+    async def serve_http(self, bind: str, *, task_status: TaskStatus[None]) -> None:
+        """Serve metrics and health until cancelled. Raises OSError where it can't listen."""
+        from .http import make_app, serve_http  # costs 100 ms that only metrics need
+
+        def started(address: str) -> None:
+            logger.info("metrics on http://%s/metrics", address)
+            task_status.started()
+
+        app = make_app(self._metrics, self.gauges, self.readiness)
+        await serve_http(bind, app, started=started)
 
 
 def _shut(hub: Hub, unlock: Callable[[], None]) -> int:
@@ -177,7 +212,6 @@ class Server:
         self._ssl_context = ssl_context
         self._streams = streams
         self._listener: Listener | None = None
-        self._warned_of_precision = False
 
     async def run(self) -> None:
         """Listen, serve, and return when a signal has asked to stop and all has drained."""
@@ -192,9 +226,7 @@ class Server:
             self._listener = await CallbackListener.start(hub, host, port, self._ssl_context)
         for address in self._listener.addresses:
             logger.info("listening on %s%s", address, " (TLS)" if self._ssl_context else "")
-        if hub.config.metrics.enabled:
-            self._tasks.start_soon(self._serve_http)
-        self._tasks.start_soon(self._sweep)
+        self._tasks.start_soon(Housekeeper(hub).run)
         if hub.config.storage.fsync_policy.kind == "every_ms":
             self._tasks.start_soon(self._sync_in_time, hub.config.storage.fsync_policy.n)
         systemd.notify("READY=1")
@@ -255,83 +287,10 @@ class Server:
     async def _sync_in_time(self, every_ms: int) -> None:
         """Under every_ms: sync also when traffic stops."""
         log = self._hub.store.log
-        pause = min(0.005, every_ms / 4000)
+        pause_ms = min(5, every_ms / 4)
         while log.failed is None:
-            await anyio.sleep(pause)
-            due = log.sync_due_ms()
-            if due is not None and due <= self._hub.store.monotonic():
-                self._hub.commit_soon()
-
-    async def _sweep(self) -> None:
-        """Once a second: deadlines, idle connections, and how late this very timer was."""
-        hub = self._hub
-        while True:
-            expected = hub.monotonic() + SWEEP_SECS
-            await anyio.sleep(SWEEP_SECS)
-            now = hub.now = hub.monotonic()
-            hub.metrics.event_loop_lag.observe(max(0.0, now - expected))
-            for session in list(hub.sessions):
-                self._enforce_deadlines(session, now)
-            self._enforce_buffers()
-            self._watch_precision()
-
-    def _enforce_deadlines(self, session: Session, now: float) -> None:
-        limits = self._hub.config.limits
-        idle_secs = self._hub.config.network.idle_timeout_secs
-        if session.stalled_since is not None:
-            if now - session.stalled_since > limits.write_timeout_secs:
-                logger.info("closing %s: it takes no bytes", session.transport.peer)
-                session.transport.abort()
-        elif not session.greeted and now - session.opened > limits.handshake_timeout_secs:
-            logger.info("closing %s: no whole request in time", session.transport.peer)
-            session.transport.abort()
-        elif (
-            now - session.last_active > idle_secs
-            and not session.subscriptions
-            and not session.has_pending
-        ):
-            session.close()
-            session.flush()
-
-    def _watch_precision(self) -> None:
-        """Warn once, long before offsets pass what JavaScript's numbers hold exactly."""
-        segment_id = split_offset(self._hub.store.log.head)[0]
-        if segment_id >= IMPRECISE_SOON_SEGMENT and not self._warned_of_precision:
-            self._warned_of_precision = True
-            logger.warning(
-                "the log has reached segment %d; from segment 8192 on offsets are larger than "
-                "JavaScript clients can hold exactly: plan a restore into a new directory",
-                segment_id,
-            )
-
-    def _enforce_buffers(self) -> None:
-        """Close the connections that hold most until all together are within the limit."""
-        hub = self._hub
-        held = [(session.buffered_bytes(), session) for session in hub.sessions]
-        total = sum(size for size, _ in held)
-        limit = hub.config.limits.max_buffered_bytes
-        if total <= limit:
-            return
-        for size, session in sorted(held, key=lambda pair: -pair[0]):
-            if total <= limit:
-                return
-            logger.warning(
-                "closing %s: %d bytes wait for it, and all connections together are over "
-                "limits.max_buffered_bytes",
-                session.transport.peer,
-                size,
-            )
-            session.transport.abort()
-            total -= size
-
-    async def _serve_http(self) -> None:
-        from .http import make_app, serve_http  # costs 100 ms that only metrics need
-
-        hub = self._hub
-        app = make_app(hub.metrics, hub.gauges, hub.readiness)
-        with contextlib.suppress(anyio.get_cancelled_exc_class()):
-            await serve_http(
-                hub.config.metrics.bind_addr,
-                app,
-                started=lambda address: logger.info("metrics on http://%s/metrics", address),
-            )
+            await anyio.sleep(pause_ms / 1000)
+            due_ms = log.sync_due_ms()
+            # Before the next look at the clock no record may come of age unseen.
+            if due_ms is not None and due_ms <= self._hub.store.monotonic() + pause_ms:
+                self._hub.commit_soon(force_sync=True)

@@ -17,10 +17,8 @@ from rstmdb_protocol import (
     ErrorCode,
     InvalidRequest,
     Request,
-    ResponseMeta,
     decode_params,
     encode_json,
-    encode_ok,
     error_body,
 )
 from rstmdb_server.errors import RequestRefused, to_wire
@@ -58,9 +56,7 @@ def _batch(session: Session, request: Request) -> None:
     except BatchAborted as aborted:
         _refuse_atomic(session, request, aborted)
         return
-    trace = None if request.meta is None else request.meta.trace_id
-    meta = ResponseMeta(offset or None, hub.server_time(), trace)
-    session.send(request.id, encode_ok(request.id, Raw(encoded[-1]), meta), offset)
+    session.answer(request, Raw(encoded[-1]), offset, wrote=True)
 
 
 def _validate(mode: str, ops: list[BatchOp], limit: int) -> None:
@@ -127,4 +123,5 @@ def _refuse_atomic(session: Session, request: Request, aborted: BatchAborted) ->
         f"ops[{aborted.index}] ({op}): {message}; nothing was changed",
         {**(details or {}), "index": aborted.index, "op": op},
     )
-    session.send(request.id, session.encode_refusal(request, refusal), aborted.depends_on)
+    payload, error = session.encode_refusal(request, refusal)
+    session.send(request, payload, aborted.depends_on, error=error)

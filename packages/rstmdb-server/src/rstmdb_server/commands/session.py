@@ -19,7 +19,6 @@ from rstmdb_protocol import (
     InfoResult,
     RemoteProtocolError,
     Request,
-    encode_ok,
 )
 from rstmdb_server import SERVER_NAME, __version__
 from rstmdb_server.errors import RequestRefused
@@ -79,9 +78,9 @@ def _hello(session: Session, request: Request) -> None:
         raise RequestRefused(
             ErrorCode.UNSUPPORTED_PROTOCOL, str(error), {"supported": [PROTOCOL_VERSION]}
         ) from error
-    session.speak(mode, features)
+    connection.switch_reading(mode, features)
     result = HelloResult(PROTOCOL_VERSION, mode.value, SERVER_NAME, __version__, features)
-    session.send(request.id, encode_ok(request.id, result))
+    session.answer(request, result, speaks=(mode, features))
 
 
 def _auth(session: Session, request: Request) -> None:
@@ -97,7 +96,7 @@ def _auth(session: Session, request: Request) -> None:
         session.authenticated = True
         session.accepts, session.special = hub.open_tables
         session.connection.max_payload_bytes = MAX_PAYLOAD_BYTES
-        session.send(request.id, encode_ok(request.id, AuthResult(True)))
+        session.answer(request, AuthResult(True))
         return
     session.auth_failures += 1
     session.refuse(request, RequestRefused(ErrorCode.AUTH_FAILED, problem))
@@ -106,5 +105,5 @@ def _auth(session: Session, request: Request) -> None:
 
 
 def _bye(session: Session, request: Request) -> None:
-    session.send(request.id, encode_ok(request.id, ByeResult(True)))
+    session.answer(request, ByeResult(True))
     session.close()

@@ -11,7 +11,6 @@ from rstmdb_protocol import (
     UnwatchResult,
     WatchAllResult,
     WatchInstanceResult,
-    encode_ok,
 )
 from rstmdb_server.errors import RequestRefused
 from rstmdb_server.subscriptions import EventFilter
@@ -46,7 +45,7 @@ def _watch_instance(session: Session, request: Request) -> None:
     result = WatchInstanceResult(
         subscription.id, instance.id, instance.state, instance.last_wal_offset
     )
-    session.send(request.id, encode_ok(request.id, result), instance.last_wal_offset, subscription)
+    session.answer(request, result, instance.last_wal_offset, starts=subscription)
 
 
 def _watch_all(session: Session, request: Request) -> None:
@@ -65,7 +64,7 @@ def _watch_all(session: Session, request: Request) -> None:
         include_ctx=params.include_ctx is not False,
     )
     result = WatchAllResult(subscription.id, head)
-    session.send(request.id, encode_ok(request.id, result), head, subscription)
+    session.answer(request, result, head, starts=subscription)
 
 
 def _position(session: Session, from_offset: int | None) -> int | None:
@@ -95,4 +94,4 @@ def _unwatch(session: Session, request: Request) -> None:
     if subscription is not None:
         session.hub.subscriptions.drop(subscription)
     result = UnwatchResult(request.params.subscription_id, subscription is not None)
-    session.send(request.id, encode_ok(request.id, result))
+    session.answer(request, result)

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import contextlib
+import socket
+from typing import Any, Protocol
 
-__all__ = ["Listener", "Transport"]
+__all__ = ["Listener", "Transport", "keep_alive"]
+
+KEEP_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None), 60),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), 15),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), 4),
+)
+"""A peer that is gone without a word is found out after two minutes, even a silent watcher."""
+
+
+def keep_alive(sock: Any) -> None:
+    """Ask the system to look after a peer that says nothing, where it can."""
+    for level, option, value in KEEP_ALIVE:
+        if option is not None:
+            with contextlib.suppress(OSError):  # not TCP, or already gone
+                sock.setsockopt(level, option, value)
 
 
 class Transport(Protocol):

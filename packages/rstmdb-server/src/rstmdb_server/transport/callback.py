@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from rstmdb_server.session import Session
 
+from . import keep_alive
+
 if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
 
@@ -21,6 +23,7 @@ class CallbackTransport(asyncio.Protocol):
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._accepted = hub.monotonic()  # before the TLS handshake
         self.peer = "?"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -28,8 +31,9 @@ class CallbackTransport(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self.peer = str(self._transport.get_extra_info("peername"))
+        keep_alive(self._transport.get_extra_info("socket"))
         self.write = self._transport.write  # type: ignore[method-assign]
-        self._session = Session(self._hub, self)
+        self._session = Session(self._hub, self, self._accepted)
         self._hub.admit(self._session)
 
     def data_received(self, data: bytes) -> None:

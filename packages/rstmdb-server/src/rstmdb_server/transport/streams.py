@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
-from anyio.streams.tls import TLSListener
+from anyio.streams.tls import TLSStream
 
 from rstmdb_server.session import Session
+
+from . import keep_alive
 
 if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
@@ -21,6 +23,8 @@ __all__ = ["StreamListener", "StreamTransport"]
 RECEIVE_BYTES = 256 * 1024
 WRITE_HIGH_BYTES = 256 * 1024
 WRITE_LOW_BYTES = 64 * 1024
+SEND_BYTES = 64 * 1024
+"""Handed to the socket at once, so that a slow reader is seen to take bytes."""
 
 
 class StreamTransport:
@@ -89,22 +93,27 @@ class StreamTransport:
             while self._outbox:
                 data = b"".join(self._outbox)
                 self._outbox.clear()
-                await self._stream.send(data)
-                self._outbox_bytes -= len(data)
-                if self._paused and self._outbox_bytes < WRITE_LOW_BYTES:
-                    self._paused = False
-                    self.on_resume()
+                for start in range(0, len(data), SEND_BYTES):
+                    piece = data[start : start + SEND_BYTES]
+                    await self._stream.send(piece)
+                    self._outbox_bytes -= len(piece)
+                    if self._paused and self._outbox_bytes < WRITE_LOW_BYTES:
+                        self._paused = False
+                        self.on_resume()
             if self._closing:
                 return
 
 
-async def _serve_stream(hub: Hub, stream: ByteStream) -> None:
+async def _serve_stream(hub: Hub, context: ssl.SSLContext | None, plain: ByteStream) -> None:
     """Serve one connection to its end."""
+    accepted = hub.monotonic()
     session: Session | None = None
     try:
+        keep_alive(plain.extra(SocketAttribute.raw_socket))  # noqa: S610 (no Django)
+        stream = plain if context is None else await _shake_hands(hub, context, plain)
         async with anyio.create_task_group() as tasks:
             transport = StreamTransport(stream, tasks.cancel_scope)
-            session = Session(hub, transport)
+            session = Session(hub, transport, accepted)
             transport.on_pause = session.pause_writing
             transport.on_resume = session.resume_writing
             hub.admit(session)
@@ -117,13 +126,19 @@ async def _serve_stream(hub: Hub, stream: ByteStream) -> None:
             tasks.start_soon(read)
             await transport.write_all()
             tasks.cancel_scope.cancel()
-    except* (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-        pass  # the peer is gone, which `lost` tells the session
+    except* (OSError, ssl.SSLError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass  # the peer is gone, or no peer of ours; `lost` tells the session
     finally:
         if session is not None:
             session.lost()
         with anyio.CancelScope(shield=True):
-            await anyio.aclose_forcefully(stream)
+            await anyio.aclose_forcefully(plain)
+
+
+async def _shake_hands(hub: Hub, context: ssl.SSLContext, plain: ByteStream) -> ByteStream:
+    """TLS over a socket. Raises SSLError, OSError, TimeoutError, BrokenResourceError."""
+    with anyio.fail_after(hub.config.limits.handshake_timeout_secs):
+        return await TLSStream.wrap(plain, ssl_context=context, standard_compatible=False)
 
 
 class StreamListener:
@@ -132,9 +147,9 @@ class StreamListener:
     def __init__(self, listener: Any, scope: anyio.CancelScope) -> None:
         self._listener = listener
         self._scope = scope
-        found = listener.extra_attributes
-        hosts = found[SocketAttribute.local_address]()
-        self.addresses = ["{}:{}".format(*hosts[:2])]
+        first = listener.listeners[0]
+        host, port = first.extra(SocketAttribute.local_address)[:2]  # noqa: S610 (no Django)
+        self.addresses = [f"{host}:{port}"]
 
     @classmethod
     async def start(
@@ -142,19 +157,15 @@ class StreamListener:
     ) -> StreamListener:
         """Listen; connections are served in `tasks`. Raises OSError."""
         plain = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=1024)
-        listener = cls(plain.listeners[0], anyio.CancelScope())
-        source: Any = plain
-        if context is not None:
-            source = TLSListener(
-                plain,
-                context,
-                standard_compatible=False,
-                handshake_timeout=hub.config.limits.handshake_timeout_secs,
-            )
+        listener = cls(plain, anyio.CancelScope())
+        serve = partial(_serve_stream, hub, context)
 
         async def accept() -> None:
-            with listener._scope:
-                await source.serve(partial(_serve_stream, hub), task_group=tasks)
+            try:
+                with listener._scope:
+                    await plain.serve(serve, task_group=tasks)
+            except* anyio.ClosedResourceError:
+                pass  # `stop` was faster than the cancellation
 
         tasks.start_soon(accept)
         return listener
