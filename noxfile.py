@@ -114,6 +114,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 
+@nox.session(name="client-overhead")
+def client_overhead(session: nox.Session) -> None:
+    """What a call costs its client, beside a bare socket, and what it costs to start."""
+    _install(session, DISTRIBUTIONS)
+    session.run("python", "benchmarks/client_overhead.py", *session.posargs)
+
+
 @nox.session
 def million(session: nox.Session) -> None:
     """A million instances: recovery, compaction and the longest wait during it, memory."""

@@ -1,5 +1,7 @@
 """RCP, the wire protocol of rstmdb: frames, JSON lines, typed messages; bytes in, messages out."""
 
+from typing import TYPE_CHECKING
+
 from ._buffer import WireMode
 from ._client import ClientConnection, ServerMessage
 from ._errors import (
@@ -87,9 +89,11 @@ from ._messages._watch import (
     WatchInstanceResult,
 )
 from ._operations import BATCH_OPERATIONS, FEATURES, OPERATIONS, Feature, Operation
-from ._requests import REQUEST_TYPES, InvalidRequest, Request, decode_params, decode_request
 from ._responses import encode_error, encode_json, encode_ok, error_body
-from ._server import ServerConnection
+
+if TYPE_CHECKING:
+    from ._requests import REQUEST_TYPES, InvalidRequest, Request, decode_params, decode_request
+    from ._server import ServerConnection
 
 __all__ = [
     "BATCH_OPERATIONS",
@@ -185,3 +189,23 @@ __all__ = [
     "encode_ok",
     "error_body",
 ]
+
+# A client starts sooner without the server's side: docs/decisions/0006-start-up.md.
+_LATE = {
+    "REQUEST_TYPES": "_requests",
+    "InvalidRequest": "_requests",
+    "Request": "_requests",
+    "ServerConnection": "_server",
+    "decode_params": "_requests",
+    "decode_request": "_requests",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the server's side when it is asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f".{_LATE[name]}", __name__), name)
+    return value

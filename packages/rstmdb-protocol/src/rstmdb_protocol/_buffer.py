@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from crc32c import crc32c
-
+from ._checksum import crc32c
 from ._errors import FrameError
 from ._frame import (
     FLAG_COMPRESSED,

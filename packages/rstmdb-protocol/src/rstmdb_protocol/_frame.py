@@ -16,9 +16,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-import zstandard
-from crc32c import crc32c
-
+from ._checksum import crc32c
 from ._errors import FrameError, LocalProtocolError, VersionError
 
 __all__ = [
@@ -124,6 +122,8 @@ def compress_payload(payload: bytes) -> bytes:
         raise LocalProtocolError(
             f"a message of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES} bytes"
         )
+    import zstandard  # late, as few clients need it: see docs/decisions/0006-start-up.md
+
     return zstandard.ZstdCompressor(level=1).compress(payload)
 
 
@@ -134,6 +134,8 @@ def decompress_payload(payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     as soon as the limit is passed. Raises FrameError, also for a frame that is cut short
     and for bytes after it.
     """
+    import zstandard  # late, as above
+
     try:
         declared = zstandard.get_frame_parameters(payload).content_size
         unknown = declared in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
