@@ -249,7 +249,7 @@ class Subscriptions:
             message = encode_json(EndMessage(subscription.id, reason, resume_from))
             session.push(message, FLAG_STREAM | FLAG_END_STREAM)
             session.flush()
-        elif reason not in ("instance_deleted", "flush_all"):
+        elif reason != "instance_deleted":
             # A client that knows no end message understands a closed connection.
             session.close()
             session.flush()

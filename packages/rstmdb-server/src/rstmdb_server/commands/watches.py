@@ -18,8 +18,12 @@ from rstmdb_storage import OffsetGone
 
 if TYPE_CHECKING:
     from rstmdb_server.session import Session
+    from rstmdb_storage import Store
 
 __all__ = ["special"]
+
+FROM_OLDEST = 1
+"""For WATCH_INSTANCE an offset of 0 counts as absent, so this is how to ask for all."""
 
 
 def special() -> dict[str, Callable[[Session, Any], None]]:
@@ -31,10 +35,14 @@ def _watch_instance(session: Session, request: Request) -> None:
     params = request.params
     store = session.hub.store
     instance = store.state.get_instance(params.instance_id)
-    position = _position(session, params.from_offset)
-    if position is None:
+    _check_room(session)
+    if not params.from_offset:
         # What is appended and not released may be undone, and its offsets given out again.
         position = max(store.log.released, instance.last_wal_offset)
+    elif params.from_offset == FROM_OLDEST:
+        position = _before_oldest(store)
+    else:
+        position = _before(store, params.from_offset)
     subscription = session.hub.subscriptions.add(
         session,
         # An earlier instance of the same id is another instance.
@@ -50,13 +58,18 @@ def _watch_instance(session: Session, request: Request) -> None:
 
 def _watch_all(session: Session, request: Request) -> None:
     params = request.params
-    head = session.hub.store.log.head
-    from_offset = params.from_offset
-    # For WATCH_ALL 0 means from the oldest kept, for WATCH_INSTANCE it counts as absent.
-    position = _position(session, 1 if from_offset == 0 else from_offset)
+    store = session.hub.store
+    _check_room(session)
+    head = store.log.head
+    if params.from_offset is None:
+        position = head
+    elif params.from_offset == 0:
+        position = _before_oldest(store)
+    else:
+        position = _before(store, params.from_offset)
     subscription = session.hub.subscriptions.add(
         session,
-        head if position is None else position,
+        position,
         event_filter=EventFilter(
             params.machines, params.from_states, params.to_states, params.events
         )
@@ -67,11 +80,8 @@ def _watch_all(session: Session, request: Request) -> None:
     session.answer(request, result, head, starts=subscription)
 
 
-def _position(session: Session, from_offset: int | None) -> int | None:
-    """The offset behind which events are wanted; None means the head.
-
-    Raises OffsetGone for one below the oldest kept, RequestRefused over the limit.
-    """
+def _check_room(session: Session) -> None:
+    """Raise RequestRefused where the session has all the subscriptions it may have."""
     limit = session.hub.config.limits.max_subscriptions
     if len(session.subscriptions) >= limit:
         raise RequestRefused(
@@ -79,13 +89,20 @@ def _position(session: Session, from_offset: int | None) -> int | None:
             f"this connection has {limit} subscriptions, the most it may have; UNWATCH one first",
             {"max_subscriptions": limit},
         )
-    if not from_offset:
-        return None
-    earliest = session.hub.store.earliest_offset
-    if from_offset == 1:
-        return max(earliest - 1, 0)
-    if from_offset < earliest:
-        raise OffsetGone(from_offset, earliest)
+
+
+def _before_oldest(store: Store) -> int:
+    """The position from which all that is kept is delivered."""
+    return max(store.earliest_offset - 1, 0)
+
+
+def _before(store: Store, from_offset: int) -> int:
+    """The position from which events at `from_offset` and later are delivered.
+
+    Raises OffsetGone where some of those are no longer kept.
+    """
+    if not store.reaches_back_to(from_offset):
+        raise OffsetGone(from_offset, store.earliest_offset)
     return from_offset - 1
 
 
