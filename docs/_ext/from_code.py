@@ -1,0 +1,126 @@
+"""Tables that are made from the code when the documentation is built.
+
+`operation-table` and `error-table` are directives without arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from rstmdb_cli.commands import SUBJECTS
+from rstmdb_cli.exits import reported
+from rstmdb_client import ERROR_CLASSES, SyncClient
+from rstmdb_protocol import OPERATIONS, RETRYABLE_CODES, ErrorCode
+from rstmdb_server.errors import CODES
+from rstmdb_storage import Database
+
+Cell = Sequence[str]
+"""Names, each shown as code, with commas between them; none is an empty cell."""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> nodes.table:
+    """A table; a cell that is a string is plain text."""
+    group = nodes.tgroup(cols=len(head))
+    group += [nodes.colspec(colwidth=1) for _ in head]
+    group += nodes.thead("", row(head))
+    group += nodes.tbody("", *(row(cells) for cells in rows))
+    return nodes.table("", group, classes=["docutils"])
+
+
+def row(cells: Sequence[Cell | str]) -> nodes.row:
+    """One row of a table."""
+    return nodes.row("", *(nodes.entry("", paragraph(cell)) for cell in cells))
+
+
+def paragraph(cell: Cell | str) -> nodes.paragraph:
+    """The contents of a cell."""
+    if isinstance(cell, str):
+        return nodes.paragraph("", cell)
+    parts: list[nodes.Node] = []
+    for name in cell:
+        parts += [nodes.Text(", ")] if parts else []
+        parts.append(nodes.literal("", name))
+    return nodes.paragraph("", "", *parts)
+
+
+def method(owner: type, op: str) -> Cell:
+    """The method of a client or database for an operation, if it has one."""
+    name = op.lower()
+    return [name] if hasattr(owner, name) else []
+
+
+def command(op: str) -> Cell:
+    """The command of rstmdb-cli for an operation, if it has one."""
+    name = op.lower().replace("_", "-")
+    return [name] if name in SUBJECTS else []
+
+
+def exit_code(code: ErrorCode) -> str:
+    """What rstmdb-cli exits with when a server answers with this code."""
+    try:
+        with redirect_stderr(StringIO()), reported(verbose=False):
+            raise ERROR_CLASSES[code](code, "", retryable=False)
+    except SystemExit as end:
+        return str(end.code)
+
+
+def yes(value: bool) -> str:
+    """How a table says yes; no is an empty cell."""
+    return "yes" if value else ""
+
+
+class OperationTable(SphinxDirective):
+    """Every operation, and how each program calls it."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        head = ("operation", "client", "embedded", "command", "writes", "key", "in BATCH")
+        rows = (
+            (
+                [op.name],
+                method(SyncClient, op.name),
+                method(Database, op.name),
+                command(op.name),
+                yes(op.mutates),
+                yes(op.keyed),
+                yes(op.in_batch),
+            )
+            for op in OPERATIONS.values()
+        )
+        return [table(head, rows)]
+
+
+class ErrorTable(SphinxDirective):
+    """Every error code, and what it is in each program."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        raised: dict[ErrorCode, list[str]] = {}
+        for kind, code in CODES.items():
+            raised.setdefault(code, []).append(kind.__name__)
+        head = ("code", "retryable", "client raises", "embedded raises", "rstmdb-cli exits with")
+        rows = (
+            (
+                [code.value],
+                yes(code in RETRYABLE_CODES),
+                [ERROR_CLASSES[code].__name__],
+                raised.get(code, []),
+                exit_code(code),
+            )
+            for code in ErrorCode
+        )
+        return [table(head, rows)]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Make the directives known to Sphinx."""
+    app.add_directive("operation-table", OperationTable)
+    app.add_directive("error-table", ErrorTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
