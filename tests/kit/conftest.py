@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from rstmdb_server.testing import ServerProcess
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 Place = Callable[[str], Path]
+Exported = dict[str, list[dict[str, str]]]
+"""The labels of every sample that a server exports, by the sample's name."""
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +58,61 @@ def place(tmp_path: Path, certificates: Path, token: str) -> Place:
         return moved
 
     return place_one
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """What a real server exports when it is scraped."""
+    env = {"RSTMDB_METRICS_ENABLED": "true", "RSTMDB_METRICS_BIND": "127.0.0.1:0"}
+    with ServerProcess(tmp_path_factory.mktemp("exporter"), env) as server:
+        deadline = time.monotonic() + 30
+        while not (
+            found := re.search(r"metrics on (http://\S+/metrics)", "\n".join(server.log_lines()))
+        ):
+            assert time.monotonic() < deadline, server.log_lines()
+            time.sleep(0.02)
+        with urllib.request.urlopen(found[1]) as page:
+            text = page.read().decode()
+    samples: Exported = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(dict(sample.labels))
+    return samples
+
+
+@pytest.fixture(scope="session")
+def complain(exported: Exported) -> Callable[[str], list[str]]:
+    """What a PromQL expression names that no server exports; SyntaxError is raised as it is."""
+    promql = pytest.importorskip("promql_parser")
+    scraped = {"job", "instance"}
+
+    def complain_of(expression: str) -> list[str]:
+        nodes: list[Any] = []
+        promql.walk(promql.parse(expression), nodes.append)
+        found = []
+        known: set[str] = set(scraped)
+        for node in nodes:
+            if not isinstance(node, promql.VectorSelector):
+                continue
+            if node.name == "up":  # Prometheus' own
+                continue
+            if node.name not in exported:
+                found.append(f"{node.name} is not exported")
+                continue
+            series = exported[node.name]
+            known |= set(series[0])
+            for matcher in node.matchers.matchers:
+                if matcher.name in scraped:
+                    continue
+                values = {labels.get(matcher.name) for labels in series}
+                found += [
+                    f"{node.name} has no {matcher.name}={value}"
+                    for value in matcher.value.split("|")
+                    if value not in values
+                ]
+        for node in nodes:
+            if isinstance(node, promql.AggregateExpr) and node.modifier is not None:
+                found += [f"by {one}" for one in node.modifier.labels if one not in known]
+        return found
+
+    return complain_of

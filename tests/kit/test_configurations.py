@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_configuration_whose_key_is_missing_does_not(
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_stand_behind_a_comment_that_says_why(name: str) -> None:
     lines = (CONFIGURATIONS / f"{name}.yaml").read_text().splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if re.match(r"  [a-z_]+:", line):
             assert not re.match(r"[a-z]+:$|$", before), f"{name}.yaml: {line.strip()}"
     assert set(leaves(name)) <= set(SETTINGS)
