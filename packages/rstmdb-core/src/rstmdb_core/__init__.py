@@ -55,6 +55,7 @@ from ._lookup import (
     list_machines,
 )
 from ._machine import Machine
+from ._replay import Logged, replay
 from ._results import (
     ApplyEventResult,
     CreateInstanceResult,
@@ -111,6 +112,7 @@ __all__ = [
     "Limits",
     "ListInstancesResult",
     "ListMachinesResult",
+    "Logged",
     "Machine",
     "MachineItem",
     "MachineNotFound",
@@ -155,5 +157,6 @@ __all__ = [
     "put_machine",
     "put_machine_result",
     "read_definition",
+    "replay",
     "result_of",
 ]

@@ -132,12 +132,21 @@ ENTRY_KINDS: Final[dict[type[Entry], int]] = {
 """The record type of each entry in the log."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoders: Final[dict[int, msgspec.msgpack.Decoder[Entry]]] = {
+ENTRY_DECODERS: Final[dict[int, msgspec.msgpack.Decoder[Entry]]] = {
     kind: msgspec.msgpack.Decoder(cls) for cls, kind in ENTRY_KINDS.items()
 }
 _legacy_decoders: Final[dict[int, msgspec.json.Decoder[Entry]]] = {
     kind: msgspec.json.Decoder(cls, strict=False) for cls, kind in ENTRY_KINDS.items()
 }
+UNREADABLE: Final = (
+    KeyError,
+    MalformedEntry,
+    msgspec.MsgspecError,
+    UnicodeDecodeError,
+    RecursionError,
+    TypeError,
+)
+"""What comes of decoding what is no entry."""
 _untyped_msgpack = msgspec.msgpack.Decoder().decode
 _untyped_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
@@ -164,7 +173,7 @@ def decode_entry(kind: int, payload: bytes | memoryview, legacy: bool = False) -
     try:
         if legacy:
             return _decode_legacy(kind, payload)
-        return _decoders[kind].decode(payload)
+        return ENTRY_DECODERS[kind].decode(payload)
     except KeyError:
         raise MalformedEntry(f"no entry is of kind {kind}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
@@ -173,7 +182,7 @@ def decode_entry(kind: int, payload: bytes | memoryview, legacy: bool = False) -
 
 def entry_to_json(kind: int, payload: bytes | memoryview, legacy: bool = False) -> bytes:
     """Return a log record's payload as a JSON object, for WAL_READ; raise MalformedEntry."""
-    if kind not in _decoders:
+    if kind not in ENTRY_DECODERS:
         raise MalformedEntry(f"no entry is of kind {kind}")
     try:
         value = _untyped_json(payload) if legacy else _untyped_msgpack(payload)

@@ -26,7 +26,12 @@ class CoreError(Exception):
 
 
 class MalformedEntry(CoreError):
-    """A log payload cannot be read as an entry of the kind that its record claims."""
+    """A log payload cannot be read as an entry of the kind that its record claims.
+
+    `done` is how many records a replay had taken in before it met this one.
+    """
+
+    done: int = 0
 
 
 class MalformedSnapshot(CoreError):

@@ -111,11 +111,11 @@ class Recovery(Replay):
                 )
             )  # fmt: skip
             return
-        if not self._unproven:
+        if self._unproven is None:
             return  # it was skipped: its bytes stay as they are
         if self._cut is not None:
             report.broken_file = cut_tail(self._fs, last.path, self._cut, self._names)
-        start = min(self._unproven[0][1], self._end)
+        start = min(self._unproven.position, self._end)
         report.rewritten_bytes = self._end - start
         rewrite(self._fs, last.path, start, self._end)
 

@@ -9,16 +9,15 @@ the next one is made. All else is a torn write, cut back to the start of its bat
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
 
-from rstmdb_wal._errors import LogDamaged, LogMisused, UnknownFormat
-from rstmdb_wal._inspect import Look, Seen, look_at_all
+from rstmdb_wal._errors import LogMisused, UnknownFormat
+from rstmdb_wal._inspect import Look, Seen
 from rstmdb_wal._offset import make_offset, split_offset
-from rstmdb_wal._options import LogOptions
+from rstmdb_wal._proof import Unproven
 from rstmdb_wal._reader import to_record
 from rstmdb_wal._record import (
+    KIND_CHECKPOINT,
     KIND_NOOP,
     KNOWN_FLAGS,
     KNOWN_KINDS,
@@ -27,50 +26,29 @@ from rstmdb_wal._record import (
     Record,
     crc_seed,
 )
-from rstmdb_wal._report import RecoveryReport
 from rstmdb_wal._scan import Walker, only_zeros, search
-from rstmdb_wal._segment import MARK_BYTES, Segment
-from rstmdb_wal.fs import File, FileSystem
+from rstmdb_wal._segment import Segment
+from rstmdb_wal._selection import Selection, segment_of
+from rstmdb_wal.fs import File
 
-_PROOF_STEP_BYTES = 4096  # granularity with which the unproven tail is known
 
-
-class Replay:
+class Replay(Selection):
     """The reading half of ``Recovery``, which documents it."""
-
-    def __init__(
-        self,
-        directory: Path,
-        fs: FileSystem,
-        options: LogOptions,
-        after: int,
-        after_sequence: int,
-        database_id: bytes | None,
-    ) -> None:
-        self._directory = directory
-        self._fs = fs
-        self._options = options
-        self._after = after
-        self._database_id = database_id
-        self._skip = options.recovery == "skip_corrupt"
-        self._expected = after_sequence + 1
-        self._any_start = False  # the original may have deleted what came before its first
-        self._batch: list[Record] = []
-        self._kept: list[Segment] = []
-        self._names: list[str] = []
-        self._last: Seen | None = None
-        self._head = after
-        self._cut: int | None = None
-        self._torn_header = False
-        self._end = 0  # of the last segment's records
-        self._unproven: deque[tuple[int, int]] = deque()
-        self._state = "new"
-        self.report = RecoveryReport(last_sequence=after_sequence, head=after)
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records behind ``after`` in order, whole batches only, no no-ops.
 
         Raises ``LogDamaged``, ``UnknownFormat`` and, when a file cannot be read, ``OSError``.
+        """
+        with contextlib.closing(self.runs()) as runs:
+            for run in runs:
+                yield from run
+
+    def runs(self) -> Generator[list[Record], None, None]:
+        """Yield the same records in lists of one or more, at most a chunk of 1 MiB or a batch.
+
+        Raises what the iteration raises, after all that could be read. The report counts a list
+        as read when it is yielded.
         """
         if self._state != "new":
             raise LogMisused("a recovery is for one use")
@@ -87,67 +65,10 @@ class Replay:
         self._batch.clear()
         self._state = "read"
 
-    # Which segments
-
-    def _select(self) -> list[Seen]:
-        """Look at all segments; return those to be read, note those kept."""
-        if self._fs.exists(self._directory):
-            self._names = self._fs.listdir(self._directory)
-        found = look_at_all(self._fs, self._directory, self._names)
-        self.report.segments = len(found)
-        if self._database_id is None:
-            ours = (seen.header.database_id for seen in found if seen.header is not None)
-            self._database_id = next(ours, None)
-        first = split_offset(self._after)[0]
-        needed = [seen for seen in found if seen.segment_id >= first]
-        self._keep_covered([seen for seen in found if seen.segment_id < first])
-        if found:
-            self._last = found[-1]
-        if not needed:
-            if found:
-                self._damage(found[-1], found[-1].size, "the segments behind it are missing", "")
-            return []
-        looks = (seen.look for seen in needed if seen.look is not Look.EMPTY)
-        begins_legacy = next(looks, None) is Look.LEGACY
-        self._any_start = begins_legacy and self._after == 0 and self._expected == 1
-        self.report.total_bytes = sum(seen.size for seen in needed)
-        return needed
-
-    def _keep_covered(self, covered: list[Seen]) -> None:
-        """Keep what can still be read of the segments before the snapshot, without a hole."""
-        for seen in covered:
-            usable = seen.look is Look.LEGACY or (
-                seen.header is not None
-                and seen.header.segment_id == seen.segment_id
-                and seen.header.database_id == self._database_id
-            )
-            if not self._follows(seen):
-                self._kept.clear()
-            if usable:
-                self._kept.append(_segment_of(seen))
-            elif seen.look is not Look.EMPTY:
-                self._kept.clear()
-                self.report.unreadable_segments.append(seen.segment_id)
-
-    def _follows(self, seen: Seen) -> bool:
-        """Tell whether no record is missing between the kept segments and this one.
-
-        Ids alone do not say so: one may be skipped when a segment that was just made is lost.
-        """
-        if not self._kept:
-            return True
-        if seen.header is None:
-            return self._kept[-1].segment_id + 1 == seen.segment_id
-        before = split_offset(seen.header.previous_offset)[0]
-        return not before or any(kept.segment_id == before for kept in self._kept)
-
-    def _is_last(self, seen: Seen) -> bool:
-        return self._last is not None and seen.segment_id == self._last.segment_id
-
     # One segment
 
-    def _segment(self, seen: Seen, file: File) -> Iterator[Record]:
-        self._unproven.clear()
+    def _segment(self, seen: Seen, file: File) -> Iterator[list[Record]]:
+        self._unproven = None
         if seen.look is Look.EMPTY:
             # Of ours, it can only be the last; a missing record before it will show.
             self._torn_header = self._is_last(seen)
@@ -163,7 +84,7 @@ class Replay:
             return
         if not self._follows(seen):
             self._kept.clear()  # a hole that the snapshot covers: nothing before it is shown
-        segment = _segment_of(seen)
+        segment = segment_of(seen)
         segment.first_sequence = segment.first_sequence or self._expected
         self._kept.append(segment)
         yield from self._records(seen, segment, file)
@@ -194,31 +115,27 @@ class Replay:
             self._skip_to(header.first_sequence)
         return True
 
-    def _holds_after(self, seen: Seen) -> bool:
-        return bool(self._after) and seen.segment_id == split_offset(self._after)[0]
-
-    def _records(self, seen: Seen, segment: Segment, file: File) -> Iterator[Record]:
+    def _records(self, seen: Seen, segment: Segment, file: File) -> Iterator[list[Record]]:
         """Yield the records of one segment, stepping over what may be stepped over."""
         position = segment.start
         if self._holds_after(seen):
             position = self._behind_snapshot(seen, segment, file)
         # Not even the header is proven: a failed sync may have left it in memory only.
         start = position if position > segment.start else 0
-        self._unproven = deque([(self._expected, start)])
+        unproven = self._unproven = Unproven(self._expected, start)
         while True:
             walker = Walker(file, position, seen.size, self._seed(), legacy=segment.legacy)
-            for raw in walker:
+            while (raw := walker.next()) is not None:
                 if not self._accept(seen, raw):
                     walker.position = raw.position
                     break
                 if raw.kind == KIND_NOOP:
                     continue
-                record = self._take(seen, segment, raw)
-                if record is not None:
-                    if self._batch:
-                        yield from self._batch
-                        self._batch.clear()
-                    yield record
+                run = self._take(seen, segment, unproven, raw)
+                if run:
+                    yield run
+                if not self._batch and (run := self._take_plain(segment, unproven, walker)):
+                    yield run
             self._end = segment.end = walker.position
             if only_zeros(file, walker.position, seen.size):
                 self._drop_open_batch(seen, walker.position)
@@ -264,40 +181,48 @@ class Replay:
             return True
         return raw.sequence == self._expected
 
-    def _take(self, seen: Seen, segment: Segment, raw: RawRecord) -> Record | None:
-        """Count a record in; return it unless more of its batch must come first.
-
-        The batch before it is in `_batch` then, to be shown first. A plain function, since it
-        runs for every record: a generator each costs a tenth of a recovery.
-        """
+    def _take(
+        self, seen: Seen, segment: Segment, unproven: Unproven, raw: RawRecord
+    ) -> list[Record]:
+        """Count a record in; return it and the batch that it ends, nothing if more must come."""
         if raw.sequence < self._expected:
-            return None  # covered by the snapshot, met again on the way past damage
-        offset = make_offset(seen.segment_id, raw.position)
+            return []  # covered by the snapshot, met again on the way past damage
         report = self.report
         self._expected += 1
         report.bytes += raw.end - raw.position
-        if raw.position - (segment.marks[-1] if segment.marks else 0) >= MARK_BYTES:
-            segment.marks.append(raw.position)
+        segment.mark_next(raw.position)
         if segment.legacy:
             report.legacy_records += 1
         elif raw.gap < UNKNOWN_GAP:
-            self._prove(raw.sequence - raw.gap)
-        if raw.position - self._unproven[-1][1] >= _PROOF_STEP_BYTES:
-            self._unproven.append((raw.sequence, raw.position))
-        record = to_record(raw, offset, segment)
+            unproven.prove(raw.sequence - raw.gap)
+        unproven.add(raw.sequence, raw.position)
+        record = to_record(raw, make_offset(seen.segment_id, raw.position), segment)
+        self._batch.append(record)
         if record.more:
-            self._batch.append(record)
-            return None
-        self._head = report.head = offset
-        report.last_sequence = raw.sequence
-        report.records += 1 + len(self._batch)
-        return record
+            return []
+        batch, self._batch = self._batch, []
+        if raw.kind == KIND_CHECKPOINT:
+            report.checkpoints += 1
+        self._count(batch)
+        return batch
 
-    def _prove(self, sequence: int) -> None:
-        """Note that all up to ``sequence`` was synced: the steps that end before it are proven."""
-        unproven = self._unproven
-        while len(unproven) > 1 and unproven[1][0] <= sequence + 1:
-            unproven.popleft()
+    def _take_plain(self, segment: Segment, unproven: Unproven, walker: Walker) -> list[Record]:
+        """Count in what comes next and needs no second look."""
+        start = make_offset(segment.segment_id, 0)
+        records, proven = walker.plain(self._expected, start)
+        if records:
+            self._expected += len(records)
+            self.report.bytes += records[-1].end - records[0].offset
+            unproven.add_all(records, proven, start)
+            segment.mark_all(records)
+            self._count(records)
+        return records
+
+    def _count(self, run: list[Record]) -> None:
+        report, last = self.report, run[-1]
+        self._head = report.head = last.offset
+        report.last_sequence = last.sequence
+        report.records += len(run)
 
     # What cannot be read
 
@@ -368,28 +293,3 @@ class Replay:
         self._damage(seen, position, "the end of an atomic batch is missing", "segments follow")
         self.report.skipped_records += len(self._batch)
         self._batch.clear()
-
-    def _damage(self, seen: Seen, position: int, what: str, after: str) -> None:
-        """Refuse the log; or, if damage is to be skipped, note that it is there."""
-        if not self._skip:
-            raise LogDamaged(
-                str(seen.path),
-                make_offset(seen.segment_id, position),
-                self._expected,
-                what,
-                after or "nothing can be read behind it",
-            )
-        if seen.segment_id not in self.report.damaged_segments:
-            self.report.damaged_segments.append(seen.segment_id)
-
-    def _skip_to(self, sequence: int) -> None:
-        """Go on at ``sequence``; an atomic batch that is cut by the gap is left out whole."""
-        self.report.skipped_records += sequence - self._expected + len(self._batch)
-        self._batch.clear()
-        self._expected = sequence
-
-
-def _segment_of(seen: Seen) -> Segment:
-    previous = seen.header.previous_offset if seen.header is not None else 0
-    legacy = seen.look is Look.LEGACY
-    return Segment(seen.segment_id, seen.path, seen.size, seen.first_sequence, previous, legacy)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 class RecoveryReport:
     """What recovery found so far. It changes while the records are read.
 
-    ``records`` and ``bytes`` were read, ``total_bytes`` is what there is to read.
+    ``records`` and ``bytes`` were read, ``total_bytes`` is what there is to read;
+    ``checkpoints`` of the records are of that kind.
     ``torn_bytes`` are cut off the last segment, ``broken_file`` is the copy of them (set by
     ``finish``). ``skipped_records`` (by their sequences), ``skipped_segments`` (ids of those
     not read at all) and ``damaged_segments`` (ids, also those read in part) are what
@@ -19,6 +20,7 @@ class RecoveryReport:
     """
 
     records: int = 0
+    checkpoints: int = 0
     bytes: int = 0
     total_bytes: int = 0
     legacy_records: int = 0

@@ -21,8 +21,10 @@ from __future__ import annotations
 import re
 import struct
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,7 @@ from rstmdb_wal._record import (
     KIND_NOOP,
     KIND_PUT_MACHINE,
     MAGIC,
+    Record,
     decode_at,
     encode,
 )
@@ -55,6 +58,8 @@ _FIXED = (
 
 SEGMENT_HEADER_BYTES = HEADER_BYTES + _FIELDS.size
 MARK_BYTES = 64 * 1024  # distance between the record starts that are remembered per segment
+
+_offset_of = attrgetter("offset")
 
 
 class SegmentHeader(NamedTuple):
@@ -160,6 +165,22 @@ class Segment:
         at = bisect_right(self.marks, position)
         if position - (self.marks[at - 1] if at else self.start) >= MARK_BYTES:
             self.marks.insert(at, position)
+
+    def mark_next(self, position: int) -> None:
+        """Remember the start of a record that lies behind all that are known, if it is due."""
+        if position - (self.marks[-1] if self.marks else self.start) >= MARK_BYTES:
+            self.marks.append(position)
+
+    def mark_all(self, records: Sequence[Record]) -> None:
+        """Do the same for records that follow each other."""
+        base = make_offset(self.segment_id, 0)
+        at = 0
+        while True:
+            after = base + (self.marks[-1] if self.marks else self.start) + MARK_BYTES
+            at = bisect_left(records, after, lo=at, key=_offset_of)
+            if at == len(records):
+                return
+            self.marks.append(records[at].offset - base)
 
     def start_before(self, position: int) -> int:
         """Return the last known record start at or before ``position``."""

@@ -11,7 +11,7 @@ import msgspec
 import rstmdb_core as core
 from rstmdb_storage._errors import DatabaseDamaged
 from rstmdb_storage._layout import Layout
-from rstmdb_storage._recovery import Start, load_catalog, starts
+from rstmdb_storage._starts import Start, load_catalog, starts
 from rstmdb_wal import LogError
 from rstmdb_wal.fs import FileSystem, OsFileSystem
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from rstmdb_storage._errors import DatabaseDamaged, DatabaseLocked
+from rstmdb_storage._follow import PROGRESS_EVERY_BYTES, Progress
 from rstmdb_storage._layout import Layout
-from rstmdb_storage._recovery import Start
+from rstmdb_storage._starts import Start, recovery_from
 from rstmdb_wal import DirectoryLocked, LogDamaged, LogOptions, Recovery
 from rstmdb_wal import Record as LogRecord
 from rstmdb_wal.fs import FileSystem
 
 __all__ = ["Progress", "held", "oldest_first", "records_of", "recovery_of", "watched"]
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes of log that were read and those that there are."""
-
-PROGRESS_EVERY_BYTES = 4 * 1024 * 1024
 _CANNOT_LOCK = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -49,16 +45,8 @@ def held(fs: FileSystem, layout: Layout, *, reading: bool) -> Iterator[None]:
 
 def recovery_of(fs: FileSystem, layout: Layout, start: Start, *, skip: bool = False) -> Recovery:
     """A recovery that reads the log behind a start."""
-    header = start.header
-    return Recovery(
-        Path(layout.wal),
-        fs=fs,
-        options=LogOptions(recovery="skip_corrupt" if skip else "strict"),
-        after=header.offset if header else 0,
-        after_sequence=header.sequence if header else 0,
-        min_segment=header.segment_id if header else 0,
-        database_id=header.database_id if header else None,
-    )
+    options = LogOptions(recovery="skip_corrupt" if skip else "strict")
+    return recovery_from(fs, layout, options, start)
 
 
 def records_of(recovery: Recovery) -> contextlib.closing[Generator[LogRecord, None, None]]:

@@ -16,7 +16,8 @@ from rstmdb_storage._errors import DatabaseDamaged
 from rstmdb_storage._layout import Layout
 from rstmdb_storage._open import open_store
 from rstmdb_storage._options import StorageOptions
-from rstmdb_storage._recovery import load_catalog, read_directory, starts
+from rstmdb_storage._recovery import read_directory
+from rstmdb_storage._starts import load_catalog, starts
 from rstmdb_wal import LogDamaged, LogOptions, split_offset
 from rstmdb_wal.fs import FileSystem, OsFileSystem, copy_range
 

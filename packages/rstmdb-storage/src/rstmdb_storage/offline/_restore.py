@@ -15,8 +15,9 @@ import rstmdb_core as core
 from rstmdb_storage._errors import DatabaseDamaged, InvalidBackupTarget, RestoreFailed
 from rstmdb_storage._layout import Layout
 from rstmdb_storage._options import StorageOptions
-from rstmdb_storage._recovery import Start, load_catalog, read_directory, starts
+from rstmdb_storage._recovery import read_directory
 from rstmdb_storage._snapshot import Catalog, SnapshotHeader, write_snapshot
+from rstmdb_storage._starts import Start, load_catalog, starts
 from rstmdb_wal import (
     BatchTooLarge,
     FsyncPolicy,

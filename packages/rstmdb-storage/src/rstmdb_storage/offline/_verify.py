@@ -12,8 +12,9 @@ import rstmdb_core as core
 from rstmdb_storage._errors import DatabaseDamaged, StorageError
 from rstmdb_storage._layout import Layout
 from rstmdb_storage._options import StorageOptions
-from rstmdb_storage._recovery import load_catalog, read_directory, starts
+from rstmdb_storage._recovery import read_directory
 from rstmdb_storage._snapshot import Catalog, decode_blocks, reader
+from rstmdb_storage._starts import load_catalog, starts
 from rstmdb_wal import LogDamaged, LogError
 from rstmdb_wal.fs import FileSystem, OsFileSystem
 
