@@ -23,6 +23,7 @@ TEST_TOOLS = (
     "trio",
     "trustme",
     "pexpect",
+    "matplotlib",
 )
 
 

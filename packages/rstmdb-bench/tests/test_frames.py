@@ -1,7 +1,11 @@
+import json
+
 import pytest
 
+from rstmdb_bench import _frames
 from rstmdb_bench._errors import BenchError
-from rstmdb_bench._frames import POOL_FRAMES, FrameSource, Workload, read_answers
+from rstmdb_bench._frames import FrameSource, read_answers
+from rstmdb_bench._workload import Shape, Workload, initial_ctx, operations_of
 from rstmdb_protocol import (
     ErrorCode,
     Request,
@@ -11,20 +15,26 @@ from rstmdb_protocol import (
     encode_ok,
 )
 
+READS, WRITES = "GET_INSTANCE", "APPLY_EVENT"
 OPERATIONS = {
-    Workload.PING: "PING",
-    Workload.GET: "GET_INSTANCE",
-    Workload.APPLY: "APPLY_EVENT",
-    Workload.CREATE: "CREATE_INSTANCE",
+    Workload.PING: {"PING"},
+    Workload.GET: {READS},
+    Workload.APPLY: {WRITES},
+    Workload.CREATE: {"CREATE_INSTANCE"},
+    Workload.READ_HEAVY: {READS, WRITES},
+    Workload.MIXED: {READS, WRITES},
+    Workload.WRITE_HEAVY: {READS, WRITES},
+    Workload.HOT_KEY: {WRITES},
+    Workload.LARGE_CONTEXT: {READS, WRITES},
+    Workload.BATCH: {"BATCH"},
 }
 
 
 def source(
     workload: Workload, instances: int = 3, in_flight: int = 8, start: int = 0
 ) -> FrameSource:
-    return FrameSource(
-        workload, prefix="100%d", instances=instances, in_flight=in_flight, start=start
-    )
+    shape = Shape("100%d", instances, batch_ops=4)
+    return FrameSource(workload, shape, in_flight=in_flight, start=start)
 
 
 def decode(data: bytes) -> list[Request]:
@@ -36,15 +46,20 @@ def decode(data: bytes) -> list[Request]:
     return [request for request in requests if isinstance(request, Request)]
 
 
+def instance_number(request: Request) -> int:
+    return int(request.params.instance_id.rpartition("-")[2])
+
+
 @pytest.mark.parametrize("workload", list(Workload))
 def test_every_frame_of_a_workload_is_a_valid_request(workload: Workload) -> None:
-    requests = decode(source(workload).take(8))
-    assert [request.op for request in requests] == [OPERATIONS[workload]] * 8
-    assert len({request.id for request in requests}) == 8
+    frames = source(workload)
+    requests = [request for _ in range(20) for request in decode(frames.take(8))]
+    assert {request.op for request in requests} == OPERATIONS[workload]
+    assert len({request.id for request in requests}) == 160
 
 
 @pytest.mark.parametrize("workload", [Workload.GET, Workload.APPLY])
-@pytest.mark.parametrize("instances", [1, 3, 5000, POOL_FRAMES + 1])
+@pytest.mark.parametrize("instances", [1, 3, 5000])
 def test_instances_take_turns_across_all_takes(workload: Workload, instances: int) -> None:
     frames = source(workload, instances, in_flight=7)
     counts = [1, 7, 3] * 500
@@ -52,6 +67,73 @@ def test_instances_take_turns_across_all_takes(workload: Workload, instances: in
     assert [request.params.instance_id for request in requests] == [
         f"100%d-{number % instances}" for number in range(sum(counts))
     ]
+
+
+def test_of_more_instances_than_fit_a_part_is_spread_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_frames, "POOL_FRAMES", 1000)
+    frames = source(Workload.GET, 100_000)
+    numbers = [instance_number(each) for _ in range(125) for each in decode(frames.take(8))]
+    assert len(set(numbers)) == 1000
+    for tenth in range(10):
+        inside = sum(number // 10_000 == tenth for number in numbers)
+        assert 90 <= inside <= 110
+
+
+def test_memory_for_frames_is_bounded_however_long_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_frames, "POOL_BYTES", 10_000)
+    few = Shape("x", 1000, batch_ops=100)
+    frames = FrameSource(Workload.BATCH, few, in_flight=2)
+    distinct = {frames.take(1) for _ in range(50)}
+    assert len(distinct) == 2  # at least those in flight
+
+
+@pytest.mark.parametrize(
+    ("workload", "share"),
+    [(Workload.READ_HEAVY, 0.95), (Workload.MIXED, 0.5), (Workload.WRITE_HEAVY, 0.1)],
+)
+@pytest.mark.parametrize("instances", [1000, 1])
+def test_reads_and_writes_are_mixed_evenly_over_all_instances(
+    workload: Workload, share: float, instances: int
+) -> None:
+    frames = source(workload, instances, in_flight=100)
+    requests = [each for _ in range(40) for each in decode(frames.take(100))]
+    reads = [each for each in requests if each.op == READS]
+    assert len(reads) / len(requests) == pytest.approx(share, abs=0.01)
+    for hundred in range(40):
+        part = requests[hundred * 100 : hundred * 100 + 100]
+        assert sum(each.op == READS for each in part) == pytest.approx(share * 100, abs=3)
+    read = {instance_number(each) for each in reads}
+    assert len(read) >= min(instances, len(reads) // 5)
+
+
+def test_a_hot_key_is_one_instance() -> None:
+    requests = decode(source(Workload.HOT_KEY, 1000).take(8))
+    assert {instance_number(request) for request in requests} == {0}
+
+
+def test_a_batch_is_atomic_and_holds_its_number_of_events() -> None:
+    shape = Shape("x", 10, batch_ops=4)
+    frames = FrameSource(Workload.BATCH, shape, in_flight=8)
+    requests = decode(frames.take(3))
+    assert operations_of(Workload.BATCH, shape) == 4
+    assert operations_of(Workload.APPLY, shape) == 1
+    assert {request.params.mode for request in requests} == {"atomic"}
+    touched = [
+        [json.loads(bytes(op.params))["instance_id"] for op in request.params.ops]
+        for request in requests
+    ]
+    assert touched[0] == ["x-0", "x-1", "x-2", "x-3"]
+    assert touched[2] == ["x-8", "x-9", "x-0", "x-1"]
+
+
+@pytest.mark.parametrize("size", [100, 1000, 100_000])
+def test_a_large_context_is_about_as_long_as_asked(size: int) -> None:
+    ctx = initial_ctx(Workload.LARGE_CONTEXT, Shape(context_bytes=size), 7)
+    assert len(json.dumps(ctx, separators=(",", ":"))) == pytest.approx(size, rel=0.1, abs=60)
 
 
 @pytest.mark.parametrize("in_flight", [1, 256, 16_384])

@@ -5,12 +5,12 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from rstmdb_bench import _load
+from rstmdb_bench import _loop
 from rstmdb_bench._connect import Address, prepare
 from rstmdb_bench._errors import BenchError
 from rstmdb_bench._floors import echo_server
-from rstmdb_bench._frames import Workload
 from rstmdb_bench._load import LoadSettings, run_load
+from rstmdb_bench._workload import Shape, Workload
 from rstmdb_protocol import (
     ErrorCode,
     HelloResult,
@@ -76,7 +76,7 @@ def settings(
         in_flight=in_flight,
         seconds=0.2,
         warmup_seconds=0.1,
-        instances=5,
+        shape=Shape(instances=5, context_bytes=300),
         processes=processes,
         token=token,
     )
@@ -153,7 +153,7 @@ def test_errors_are_counted_and_the_first_is_told() -> None:
 
 
 def test_what_is_never_answered_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_load, "DRAIN_SECONDS", 0)
+    monkeypatch.setattr(_loop, "DRAIN_SECONDS", 0)
     with server(lambda request, number: ok(request, number) if number < 50 else b"") as address:
         result = run_load(settings(address))
     assert result.unanswered == 6
@@ -188,7 +188,7 @@ def test_preparing_accepts_instances_that_are_there_and_nothing_else() -> None:
         return ok(request, number)
 
     with server(exists) as address:
-        prepare(address, None, "x", 450)
+        prepare(address, None, Workload.APPLY, Shape("x", 450))
 
     def other_machine(request: Request, _: int) -> bytes:
         return pack(encode_error(request.id, ErrorCode.MACHINE_VERSION_EXISTS, "differs"))
@@ -197,7 +197,7 @@ def test_preparing_accepts_instances_that_are_there_and_nothing_else() -> None:
         server(other_machine) as address,
         pytest.raises(BenchError, match="refused PUT_MACHINE: MACHINE_VERSION_EXISTS: differs"),
     ):
-        prepare(address, None, "x", 1)
+        prepare(address, None, Workload.APPLY, Shape("x", 1))
 
 
 def test_preparing_creates_each_instance_once_in_the_first_state() -> None:
@@ -212,7 +212,7 @@ def test_preparing_creates_each_instance_once_in_the_first_state() -> None:
         return ok(request, number)
 
     with server(remember) as address:
-        prepare(address, None, "x", 450)
+        prepare(address, None, Workload.APPLY, Shape("x", 450))
     assert created == [f"x-{number}" for number in range(450)]
     [definition] = definitions
     assert definition["states"] == ["s0", "s1", "s2", "s3", "s4"]

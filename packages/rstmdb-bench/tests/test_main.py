@@ -16,6 +16,7 @@ import pytest
 
 from rstmdb_bench._connect import Address
 from rstmdb_bench._floors import echo_server
+from rstmdb_bench._workload import Workload
 
 SHORT = ["--seconds", "0.3", "--warmup", "0.1", "--instances", "20", "--floor-seconds", "0.2"]
 TOKEN = "right"
@@ -82,11 +83,13 @@ def test_a_run_prints_one_json_object_with_floors_and_ratios(echo: str, tmp_path
         "--address", echo, "--workload", "ping", "--connections", "2", "--in-flight", "4",
         "--floor-directory", str(tmp_path),
     )  # fmt: skip
-    assert set(report) == {"version", "settings", "results", "floors", "ratios"}
+    assert set(report) == {
+        "kind", "version", "settings", "results", "distribution_ms", "series", "floors", "ratios",
+    }  # fmt: skip
     assert report["settings"]["workload"] == "ping"
     assert report["results"]["ok"] > 100
     assert report["results"]["errors"] == 0
-    assert report["floors"]["echo"]["ok"] > 100
+    assert report["floors"]["echo"]["rate_per_second"] > 100
     assert report["floors"]["sync"]["rate_per_second"] > 0
     # It is the same echo; both are short, and other processes are at work.
     assert 0.1 < report["ratios"]["rate_to_echo"] < 10
@@ -94,7 +97,8 @@ def test_a_run_prints_one_json_object_with_floors_and_ratios(echo: str, tmp_path
 
 def test_a_run_without_floors_measures_none(echo: str) -> None:
     report = run_json("--address", echo, "--workload", "get", "--no-floors")
-    assert set(report) == {"version", "settings", "results"}
+    assert "floors" not in report
+    assert sum(report["series"]["rate_per_second"]) > 0
 
 
 def test_text_is_for_people(echo: str) -> None:
@@ -103,15 +107,105 @@ def test_text_is_for_people(echo: str) -> None:
     assert re.search(r"rate +[\d,]+/s\nlatency  p50 ", done.stdout)
 
 
-@pytest.mark.parametrize("workload", ["ping", "get", "apply", "create"])
-def test_every_workload_runs_against_the_real_server(server: str, workload: str) -> None:
+def test_every_workload_runs_against_the_real_server(server: str, tmp_path: Path) -> None:
+    out = tmp_path / "sweep.json"
+    done = bench(
+        "sweep", "--address", server, "--loads", "1x1,4x8", "--seconds", "0.2", "--warmup", "0",
+        "--instances", "20", "--context-bytes", "5000", "--no-floors", "--out", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(out.read_text())
+    runs = report["runs"]
+    assert [run["settings"]["workload"] for run in runs] == [
+        workload.value for workload in Workload for _ in range(2)
+    ]
+    for run in runs:
+        assert run["results"]["errors"] == run["results"]["unanswered"] == 0
+        assert run["results"]["ok"] > 10
+    assert len(done.stdout.splitlines()) == 1 + len(runs)
+
+
+@pytest.mark.parametrize("workload", ["apply", "create"])
+def test_processes_write_to_the_real_server_side_by_side(server: str, workload: str) -> None:
+    report = run_json(
+        "--address", server, "--workload", workload, "--connections", "4",
+        "--in-flight", "4", "--processes", "2", "--no-floors",
+    )  # fmt: skip
+    assert report["results"]["errors"] == report["results"]["unanswered"] == 0
+    assert report["results"]["ok"] > 100
+
+
+def test_an_open_loop_keeps_its_rate(server: str) -> None:
     for processes in ("1", "2"):
         report = run_json(
-            "--address", server, "--workload", workload, "--connections", "4",
-            "--in-flight", "4", "--processes", processes, "--no-floors",
+            "--address", server, "--workload", "mixed", "--rate", "1000",
+            "--processes", processes, "--no-floors",
         )  # fmt: skip
         assert report["results"]["errors"] == report["results"]["unanswered"] == 0
-        assert report["results"]["ok"] > 100
+        assert report["results"]["ok"] == pytest.approx(300, abs=30)
+        assert report["results"]["generator_late_ms"]["p50"] < 50
+
+
+def test_events_reach_all_watchers_of_the_real_server(server: str) -> None:
+    done = bench(
+        "watch", "--address", server, "--watchers", "20", "--in-flight", "3",
+        "--seconds", "0.3", "--instances", "20", "-o", "json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    assert results["deliveries"] == 20 * results["events"] > 100
+
+
+def test_results_are_compared_and_what_became_slower_ends_in_exit_code_1(
+    echo: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.json"
+    run_json("--address", echo, "--workload", "ping", "--no-floors", "--out", str(out))
+    same = bench("diff", str(out), str(out))
+    assert same.returncode == 0, same.stderr
+    slower = json.loads(out.read_text())
+    slower["results"]["rate_per_second"] *= 0.5
+    other = tmp_path / "b.json"
+    other.write_text(json.dumps(slower))
+    done = bench("diff", str(out), str(other))
+    assert done.returncode == 1
+    assert re.search(r"ping +16 x 1 +0\.50 .*slower", done.stdout)
+    assert bench("diff", str(other), str(out)).returncode == 0
+    missing = bench("diff", str(out), str(tmp_path / "none.json"))
+    assert missing.returncode == 3
+    assert "none.json: No such file" in missing.stderr
+
+
+def test_a_run_beside_a_compaction_shows_it_in_the_report(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        metrics = f"127.0.0.1:{listener.getsockname()[1]}"
+    env = {
+        "RSTMDB_METRICS_ENABLED": "true", "RSTMDB_METRICS_BIND": metrics,
+        "RSTMDB_COMPACT_EVENTS": "200", "RSTMDB_COMPACT_INTERVAL": "0",
+    }  # fmt: skip
+    out, page = tmp_path / "run.json", tmp_path / "report.html"
+    with rstmdb_server(tmp_path / "data", **env) as address:
+        done = bench(
+            "run", "--address", address, "--workload", "apply", "--rate", "500", "--seconds", "3",
+            "--metrics-url", f"http://{metrics}/metrics", "--no-floors", "--out", str(out),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    server = json.loads(out.read_text())["server"]
+    assert {mark["kind"] for mark in server["marks"]} >= {"compaction"}
+    assert all(mark["from"] <= mark["to"] for mark in server["marks"])
+    assert min(server["resident_bytes"]) > 10_000_000
+    drawn = bench("report", str(out), "--out", str(page))
+    assert drawn.returncode == 0, drawn.stderr
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "compaction" in text
+
+
+def test_metrics_that_cannot_be_read_end_in_exit_code_3(echo: str) -> None:
+    done = bench("run", "--address", echo, "--metrics-url", "http://127.0.0.1:1/metrics", *SHORT)
+    assert done.returncode == 3
+    assert "can't read metrics at http://127.0.0.1:1/metrics: " in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_comparison_alternates_between_two_servers(server: str, echo: str) -> None:
@@ -176,7 +270,16 @@ def test_a_host_without_a_name_ends_in_exit_code_3() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "--address", "nowhere"], ["run", "--workload", "nap"], ["compare"], ["nap"]],
+    [
+        ["run", "--address", "nowhere"],
+        ["run", "--workload", "nap"],
+        ["sweep", "--loads", "16"],
+        ["sweep", "--loads", "0x1"],
+        ["sweep", "--workloads", "ping,nap"],
+        ["compare"],
+        ["report"],
+        ["nap"],
+    ],
 )
 def test_wrong_usage_ends_in_exit_code_2(arguments: list[str]) -> None:
     done = bench(*arguments)

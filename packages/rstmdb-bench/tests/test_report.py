@@ -1,19 +1,24 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rstmdb_bench import __version__
 from rstmdb_bench._connect import Address
-from rstmdb_bench._frames import Workload
-from rstmdb_bench._load import LoadResult, LoadSettings
+from rstmdb_bench._histogram import Histogram
+from rstmdb_bench._load import LoadSettings
 from rstmdb_bench._report import (
     Floors,
     comparison_report,
-    render_json,
-    render_text,
     run_report,
+    sweep_report,
+    watch_report,
 )
+from rstmdb_bench._result import LoadResult
+from rstmdb_bench._text import render_json, render_text
+from rstmdb_bench._watchers import WatchResult, WatchSettings
+from rstmdb_bench._workload import Shape, Workload
 
 SETTINGS = LoadSettings(
     address=Address("127.0.0.1", 7401),
@@ -22,7 +27,7 @@ SETTINGS = LoadSettings(
     in_flight=4,
     seconds=2.0,
     warmup_seconds=1.0,
-    instances=10,
+    shape=Shape(instances=10),
     token="secret",
 )
 
@@ -50,6 +55,19 @@ def test_results_of_processes_add_up() -> None:
     assert first.latencies.count == 2001
 
 
+def test_intervals_of_processes_add_up() -> None:
+    first, second = LoadResult(interval_seconds=0.5), LoadResult(interval_seconds=0.5)
+    for made, number, latency_ns in (
+        (first, 0, 10**6), (second, 0, 10**6), (second, 2, 10**9),
+    ):  # fmt: skip
+        made.intervals.setdefault(number, Histogram()).record(latency_ns)
+    first.merge(second)
+    series = first.series()
+    assert series["rate_per_second"] == [4, 0, 2]
+    assert series["max_ms"] == [1, 0, 1000]
+    assert LoadResult().series()["rate_per_second"] == []
+
+
 def test_a_report_holds_settings_results_floors_and_their_ratios() -> None:
     floors = Floors(result(4000), 250.0, "/data")
     report = json.loads(render_json(run_report(SETTINGS, result(1000), floors)))
@@ -58,6 +76,8 @@ def test_a_report_holds_settings_results_floors_and_their_ratios() -> None:
     assert report["settings"]["connections"] == 16
     assert report["results"]["rate_per_second"] == 1000
     assert set(report["results"]["latency_ms"]) == {"p50", "p90", "p99", "p99_9", "max", "mean"}
+    assert report["results"].keys().isdisjoint({"operations_per_second", "generator_late_ms"})
+    assert report["distribution_ms"][-1] == [100.0, 1.0]
     assert report["floors"]["echo"]["rate_per_second"] == 4000
     assert report["floors"]["sync"] == {
         "rate_per_second": 250.0,
@@ -69,7 +89,9 @@ def test_a_report_holds_settings_results_floors_and_their_ratios() -> None:
 
 def test_without_floors_a_report_speaks_of_none() -> None:
     report = run_report(SETTINGS, result(1000), None)
-    assert set(report) == {"version", "settings", "results"}
+    assert set(report) == {
+        "kind", "version", "settings", "results", "distribution_ms", "series",
+    }  # fmt: skip
     assert "floor" not in render_text(report)
 
 
@@ -86,15 +108,7 @@ def test_text_tells_what_json_tells() -> None:
 
 
 def test_a_comparison_takes_medians_so_one_bad_run_does_not_count() -> None:
-    other = LoadSettings(
-        **{
-            name: getattr(SETTINGS, name)
-            for name in ("workload", "connections", "in_flight", "seconds")
-        },
-        address=Address("127.0.0.1", 7402),
-        warmup_seconds=1.0,
-        instances=10,
-    )
+    other = replace(SETTINGS, address=Address("127.0.0.1", 7402))
     report = comparison_report(
         {"a": SETTINGS, "b": other},
         {
@@ -109,3 +123,59 @@ def test_a_comparison_takes_medians_so_one_bad_run_does_not_count() -> None:
     assert report["a_to_b"]["p50"] == pytest.approx(0.25, rel=0.01)
     assert "127.0.0.1:7402" in render_text(report)
     assert "rate 2.0" in render_text(report)
+
+
+def test_a_batch_counts_its_operations_too() -> None:
+    settings = replace(SETTINGS, workload=Workload.BATCH, shape=Shape(batch_ops=25))
+    report = run_report(settings, result(1000), None)
+    assert report["results"]["operations_per_second"] == 25_000
+    assert "25,000 operations/s" in render_text(report)
+
+
+def test_an_open_loop_tells_how_late_it_was_itself() -> None:
+    made = result(1000)
+    made.late.record(3_000_000)
+    report = run_report(replace(SETTINGS, rate_per_second=1000), made, None)
+    assert report["results"]["generator_late_ms"]["max"] == 3
+    assert "1,000/s over 16" in render_text(report)
+    assert "max 3.000 ms after their times" in render_text(report)
+
+
+def test_maintenance_of_the_server_is_told() -> None:
+    marks = [{"kind": "compaction", "from": 0.5, "to": 1.25}]
+    report = run_report(SETTINGS, result(1), None, {"marks": marks})
+    assert "compaction from 0.50 s to 1.25 s" in render_text(report)
+
+
+def test_a_sweep_is_a_table_with_a_line_a_run() -> None:
+    runs = [run_report(SETTINGS, result(1000, errors=7), Floors(result(4000), 250, "/d"))]
+    runs.append(run_report(SETTINGS, result(2000), None))
+    report = sweep_report(runs)
+    assert report["machine"]["cores"] > 0
+    head, with_floors, without = render_text(report).splitlines()
+    assert head.split() == [
+        "workload",
+        "load",
+        "requests/s",
+        "p50",
+        "ms",
+        "p99",
+        "ms",
+        "/",
+        "E",
+        "/",
+        "F",
+    ]
+    assert with_floors.split()[:5] == ["apply", "16", "x", "4", "1,000"]
+    assert with_floors.endswith("0.25    4.00  7 errors, 0 missing")
+    assert without.split()[-2:] == ["-", "-"]
+
+
+def test_a_fan_out_is_told_in_deliveries() -> None:
+    settings = WatchSettings(Address("127.0.0.1", 7401), 1000, 2, 3.0, token="secret")
+    made = WatchResult(events=10, deliveries=10_000, seconds=2.0)
+    made.latencies.record(4_000_000, 10_000)
+    report = watch_report(settings, made)
+    assert report["results"]["deliveries_per_second"] == 5000
+    assert "5,000 deliveries/s" in render_text(report)
+    assert "secret" not in render_json(report) + repr(settings)

@@ -1,4 +1,4 @@
-"""rstmdb-bench, a closed-loop load generator for RCP servers."""
+"""rstmdb-bench, a load generator for RCP servers: closed and open loops, floors, reports."""
 
 from importlib.metadata import version
 

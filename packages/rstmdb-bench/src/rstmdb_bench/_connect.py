@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any, Final, NamedTuple
 
 from rstmdb_protocol import ClientConnection, ProtocolError, ResponseMessage
 
 from ._errors import BenchError
-from ._frames import MACHINE
+from ._workload import MACHINE, Shape, Workload, initial_ctx
 
 __all__ = ["Address", "Session", "prepare"]
 
@@ -74,6 +75,13 @@ class Session:
         """Send a request and wait for its answer: ok, or an error code that is `allowed`."""
         self.call_many(op, [params], *allowed)
 
+    def ask(self, op: str, params: dict[str, Any]) -> Any:
+        """Send a request and wait for its result, decoded."""
+        self._send(self._rcp.request(op, params)[1])
+        answer = self._answer()
+        self._accept(op, answer)
+        return json.loads(bytes(answer.result))
+
     def call_many(self, op: str, params: list[dict[str, Any]], *allowed: str) -> None:
         """Send requests at once and wait for all of their answers."""
         self._send(b"".join(self._rcp.request(op, each)[1] for each in params))
@@ -123,21 +131,22 @@ class Session:
         self.socket.close()
 
 
-def prepare(address: Address, token: str | None, prefix: str, instances: int) -> None:
-    """Register the machine and create the instances PREFIX-0 up to their number.
+def prepare(address: Address, token: str | None, workload: Workload, shape: Shape) -> None:
+    """Register the machine and create the workload's instances, PREFIX-0 up to their number.
 
     What is there already stays. Raises BenchError.
     """
     session = Session(address, token)
+    instances = 0 if workload is Workload.CREATE else shape.instances
     try:
         session.call("PUT_MACHINE", {"machine": MACHINE, "version": 1, "definition": DEFINITION})
         for start in range(0, instances, CREATE_AT_ONCE):
             rows = [
                 {
-                    "instance_id": f"{prefix}-{number}",
+                    "instance_id": f"{shape.prefix}-{number}",
                     "machine": MACHINE,
                     "version": 1,
-                    "initial_ctx": {"customer": f"c-{number}", "amount": 100},
+                    "initial_ctx": initial_ctx(workload, shape, number),
                 }
                 for number in range(start, min(start + CREATE_AT_ONCE, instances))
             ]

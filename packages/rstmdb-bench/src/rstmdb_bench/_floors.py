@@ -20,8 +20,9 @@ from typing import Final
 from ._connect import Address
 from ._echo import loop_name
 from ._errors import BenchError
-from ._frames import Workload
-from ._load import LoadResult, LoadSettings, run_load
+from ._load import LoadSettings, run_load
+from ._result import LoadResult
+from ._workload import Workload
 
 __all__ = ["SYNC_BYTES", "echo_floor", "echo_server", "loop_name", "sync_floor"]
 
@@ -46,7 +47,14 @@ def echo_floor(settings: LoadSettings, seconds: float) -> LoadResult:
     """E: PING frames against the echo, with the client settings of the run."""
     with echo_server() as address:
         return run_load(
-            replace(settings, address=address, workload=Workload.PING, seconds=seconds, token=None)
+            replace(
+                settings,
+                address=address,
+                workload=Workload.PING,
+                seconds=seconds,
+                rate_per_second=None,
+                token=None,
+            )
         )
 
 

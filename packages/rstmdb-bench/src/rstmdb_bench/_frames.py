@@ -6,37 +6,26 @@ are encoded ahead where their number allows, and an answer is looked at for its 
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Callable
-from enum import StrEnum
 from typing import Final, NamedTuple
 
-from rstmdb_protocol import HEADER_BYTES, MAGIC, encode_frame
+from rstmdb_protocol import HEADER_BYTES, MAGIC
 
 from ._errors import BenchError
+from ._workload import Shape, Workload, frame_maker
 
-__all__ = ["MACHINE", "Answers", "FrameSource", "Workload", "read_answers"]
-
-MACHINE: Final = "load"
-"""The machine that every workload but ping uses: a ring of five states, event NEXT."""
+__all__ = ["Answers", "FrameSource", "count_frames", "read_answers"]
 
 OK_MARK: Final = b'"status":"ok"'
 ERROR_MARK: Final = b'"status":"error"'
-POOL_FRAMES: Final = 65_536
-"""At most so many frames are encoded ahead; a workload with more distinct ones makes them
-on the way, at about a microsecond each."""
+POOL_FRAMES: Final = 262_144
+POOL_BYTES: Final = 128 * 1024 * 1024
+"""What is encoded ahead, at most. Of more instances than that a part takes its turns, spread
+evenly over all of them; no run of some seconds comes around to more."""
 FEW_FRAMES: Final = 4096
 
 _HEADER = struct.Struct(">4s4xHI4x")
-
-
-class Workload(StrEnum):
-    """What the requests ask for."""
-
-    PING = "ping"
-    GET = "get"
-    APPLY = "apply"
-    CREATE = "create"
 
 
 class Answers(NamedTuple):
@@ -54,67 +43,50 @@ class FrameSource:
 
     __slots__ = ("_make", "_next", "_pool", "_pool_size")
 
-    def __init__(
-        self,
-        workload: Workload,
-        *,
-        prefix: str,
-        instances: int,
-        in_flight: int,
-        start: int = 0,
-    ) -> None:
-        self._make = _maker(workload, prefix, instances)
+    def __init__(self, workload: Workload, shape: Shape, *, in_flight: int, start: int = 0) -> None:
+        self._make = frame_maker(workload, shape)
         self._next = start
         self._pool: list[bytes] | None = None
-        distinct = 1 if workload is Workload.PING else instances
-        if workload is not Workload.CREATE and distinct <= POOL_FRAMES:
-            # Whole rounds of instances, and no id twice in flight on a connection.
-            rounds = -(-max(FEW_FRAMES, in_flight) // distinct)
-            self._pool_size = rounds * distinct
-            pool = [self._make(number) for number in range(self._pool_size)]
-            self._pool = pool + pool[:in_flight]
+        if workload is not Workload.CREATE:
+            distinct = 1 if workload is Workload.PING else shape.instances
+            self._fill(distinct, in_flight)
+
+    def _fill(self, distinct: int, in_flight: int) -> None:
+        most = max(in_flight, min(POOL_FRAMES, POOL_BYTES // len(self._make(0, 0))))
+        # Whole rounds of instances, and no id twice in flight on a connection.
+        rounds = -(-max(FEW_FRAMES, in_flight) // distinct)
+        self._pool_size = min(rounds * distinct, most)
+        stride = 1 if self._pool_size >= distinct else _stride(distinct)
+        pool = [self._make(number, number * stride % distinct) for number in range(self._pool_size)]
+        self._pool = pool + pool[:in_flight]
 
     def take(self, count: int) -> bytes:
         """The next `count` frames, at most `in_flight`, joined."""
         start = self._next
         if self._pool is None:
             self._next = start + count
-            return b"".join(map(self._make, range(start, start + count)))
+            return b"".join(self._make(number, number) for number in range(start, start + count))
         start %= self._pool_size
         self._next = start + count
         return self._pool[start] if count == 1 else b"".join(self._pool[start : start + count])
 
 
-def _maker(workload: Workload, prefix: str, instances: int) -> Callable[[int], bytes]:
-    head = '{"type":"request","id":"%d","op":'
-    name = prefix.replace("%", "%%")
-    if workload is Workload.PING:
-        ping = (head + '"PING","params":{}}').encode()
-        return lambda number: encode_frame(ping % number)
-    if workload is Workload.GET:
-        get = (head + f'"GET_INSTANCE","params":{{"instance_id":"{name}-%d"}}}}').encode()
-        return lambda number: encode_frame(get % (number, number % instances))
-    if workload is Workload.APPLY:
-        apply = (
-            head + f'"APPLY_EVENT","params":{{"instance_id":"{name}-%d","event":"NEXT",'
-            '"payload":{"step":%d,"who":"load"}}}'
-        ).encode()
-        return lambda number: encode_frame(apply % (number, number % instances, number))
-    create = (
-        head + f'"CREATE_INSTANCE","params":{{"instance_id":"{name}-%d","machine":"{MACHINE}",'
-        '"version":1,"initial_ctx":{"customer":"c-%d","amount":100}}}'
-    ).encode()
-    return lambda number: encode_frame(create % (number, number, number))
+def _stride(distinct: int) -> int:
+    """A step that visits evenly, and all, of `distinct` numbers: the golden section of them."""
+    stride = int(distinct * 0.618)
+    while math.gcd(stride, distinct) != 1:
+        stride += 1
+    return stride
 
 
-def read_answers(data: bytes) -> Answers:
-    """Count the whole answers that `data` begins with, and those with status ok.
+def count_frames(data: bytes) -> tuple[int, int]:
+    """How many whole frames `data` begins with, and where they end.
 
     Raises BenchError when what arrived is no frame.
     """
     at = count = 0
-    stop = len(data) - HEADER_BYTES
     ends = len(data)
+    stop = ends - HEADER_BYTES
     while at <= stop:
         magic, extension, size = _HEADER.unpack_from(data, at)
         if magic != MAGIC:
@@ -124,8 +96,17 @@ def read_answers(data: bytes) -> Answers:
             break
         at = end
         count += 1
+    return count, at
+
+
+def read_answers(data: bytes) -> Answers:
+    """Count the whole answers that `data` begins with, and those with status ok.
+
+    Raises BenchError when what arrived is no frame.
+    """
+    count, at = count_frames(data)
     # A context may hold either text: then the answers are looked at one by one.
-    if data.count(OK_MARK, 0, at) == count and data.find(ERROR_MARK, 0, at) < 0:
+    if data.find(ERROR_MARK, 0, at) < 0 and data.count(OK_MARK, 0, at) >= count:
         return Answers(count, count, at, None)
     return _one_by_one(data, count, at)
 

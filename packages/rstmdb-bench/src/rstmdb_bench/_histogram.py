@@ -13,6 +13,12 @@ MAX_BITS: Final = 42
 """Values from 2**42 ns (73 minutes) on share the last bucket."""
 BUCKETS: Final = (MAX_BITS - EXACT_BITS) * HALF + 2 * HALF
 
+CURVE: Final = (
+    *(0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 98.0),
+    *(99.0, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 99.995, 99.999),
+)
+"""The percentiles of a latency distribution, closer towards the tail."""
+
 
 class Histogram:
     """Counts of durations in nanoseconds; about 4,600 integers, whatever is recorded."""
@@ -68,6 +74,13 @@ class Histogram:
         summary["max"] = self.max_ns / 1e6
         summary["mean"] = self.total_ns / count / 1e6 if count else 0.0
         return {name: round(value, 4) for name, value in summary.items()}
+
+    def curve_ms(self) -> list[tuple[float, float]]:
+        """(percentile, milliseconds) from 0 to the last that is more than one sample."""
+        count = self.count
+        points = [point for point in CURVE if count * (100 - point) >= 100]
+        curve = [(point, round(self.percentile_ns(point / 100) / 1e6, 4)) for point in points]
+        return [*curve, (100.0, round(self.max_ns / 1e6, 4))] if count else []
 
     def __getstate__(self) -> Any:
         return (self.counts, self.max_ns, self.total_ns)

@@ -1,17 +1,29 @@
-"""Reports: one JSON object a run, or a few lines for people."""
+"""Results as JSON objects: what a run, a sweep, a comparison and a fan-out have measured."""
 
 from __future__ import annotations
 
-import json
+import os
+import platform
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from . import __version__
 from ._floors import SYNC_BYTES, loop_name
-from ._load import LoadResult, LoadSettings
+from ._load import LoadSettings
+from ._result import LoadResult
+from ._watchers import WatchResult, WatchSettings
+from ._workload import operations_of
 
-__all__ = ["Floors", "comparison_report", "render_json", "render_text", "run_report"]
+__all__ = [
+    "Floors",
+    "comparison_report",
+    "machine",
+    "run_report",
+    "shape_text",
+    "sweep_report",
+    "watch_report",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +35,42 @@ class Floors:
     directory: str
 
 
-def run_report(settings: LoadSettings, result: LoadResult, floors: Floors | None) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Where the figures come from."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "echo_loop": loop_name(),
+    }
+
+
+def run_report(
+    settings: LoadSettings,
+    result: LoadResult,
+    floors: Floors | None,
+    scraped: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Everything about one run; rates per second, latencies in milliseconds."""
     report: dict[str, Any] = {
+        "kind": "run",
         "version": __version__,
         "settings": _settings(settings),
-        "results": _results(result),
+        "results": _results(settings, result),
+        "distribution_ms": result.latencies.curve_ms(),
+        "series": result.series(),
     }
+    if scraped is not None:
+        report["server"] = scraped
     if floors is not None:
         rate, echo = result.rate_per_second, floors.echo.rate_per_second
         report["floors"] = {
-            "echo": {"loop": loop_name(), **_results(floors.echo)},
+            "echo": {
+                "loop": loop_name(),
+                "rate_per_second": round(echo, 1),
+                "latency_ms": floors.echo.latencies.summary_ms(),
+            },
             "sync": {
                 "rate_per_second": round(floors.sync_per_second, 1),
                 "write_bytes": SYNC_BYTES,
@@ -45,6 +82,34 @@ def run_report(settings: LoadSettings, result: LoadResult, floors: Floors | None
             "rate_to_sync": _ratio(rate, floors.sync_per_second),
         }
     return report
+
+
+def sweep_report(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Runs of several workloads at several concurrencies against one server."""
+    return {"kind": "sweep", "version": __version__, "machine": machine(), "runs": runs}
+
+
+def watch_report(settings: WatchSettings, result: WatchResult) -> dict[str, Any]:
+    """Everything about a fan-out."""
+    return {
+        "kind": "watch",
+        "version": __version__,
+        "settings": {
+            "address": str(settings.address),
+            "watchers": settings.watchers,
+            "in_flight": settings.in_flight,
+            "seconds": settings.seconds,
+            "include_ctx": settings.include_ctx,
+        },
+        "results": {
+            "events": result.events,
+            "deliveries": result.deliveries,
+            "seconds": round(result.seconds, 3),
+            "deliveries_per_second": round(result.deliveries_per_second, 1),
+            "latency_ms": result.latencies.summary_ms(),
+        },
+        "distribution_ms": result.latencies.curve_ms(),
+    }
 
 
 def comparison_report(
@@ -67,6 +132,7 @@ def comparison_report(
     shared = _settings(settings["a"])
     del shared["address"]
     return {
+        "kind": "comparison",
         "version": __version__,
         "settings": shared,
         "servers": servers,
@@ -80,63 +146,33 @@ def comparison_report(
     }
 
 
-def render_json(report: dict[str, Any]) -> str:
-    """One JSON object on one line."""
-    return json.dumps(report, ensure_ascii=False)
-
-
-def render_text(report: dict[str, Any]) -> str:
-    """A few lines for people."""
-    settings = report["settings"]
-    shape = f"{settings['connections']} x {settings['in_flight']}"
-    if "servers" in report:
-        lines = [f"{settings['workload']} {shape}, medians of the alternating runs"]
-        for name, server in report["servers"].items():
-            medians = server["medians"]
-            lines.append(
-                f"{name}  {server['address']:<22} {medians['rate_per_second']:>12,.0f}/s  "
-                f"{_latency_text(medians['latency_ms'])}"
-            )
-        ratios = report["a_to_b"]
-        lines.append(f"a to b: rate {ratios['rate']}, p50 {ratios['p50']}, p99 {ratios['p99']}")
-        return "\n".join(lines)
-    results = report["results"]
-    lines = [
-        f"{settings['workload']} {shape} at {settings['address']}, {results['seconds']:.1f} s",
-        f"rate     {results['rate_per_second']:,.0f}/s",
-        f"latency  {_latency_text(results['latency_ms'])}",
-        f"answers  {results['ok']:,} ok, {results['errors']:,} errors, "
-        f"{results['unanswered']:,} missing",
-    ]
-    if results["first_error"]:
-        lines.append(f"first error: {results['first_error']}")
-    if "floors" in report:
-        floors, ratios = report["floors"], report["ratios"]
-        lines += [
-            f"floor E  {floors['echo']['rate_per_second']:,.0f}/s (echo on "
-            f"{floors['echo']['loop']}), the run is {ratios['rate_to_echo']} E",
-            f"floor F  {floors['sync']['rate_per_second']:,.0f}/s (pwrite + fdatasync in "
-            f"{floors['sync']['directory']}), the run is {ratios['rate_to_sync']} F",
-        ]
-    return "\n".join(lines)
+def shape_text(settings: dict[str, Any]) -> str:
+    """The load of a run in a few letters: 16 x 4, or a rate over connections."""
+    if settings.get("rate_per_second"):
+        return f"{settings['rate_per_second']:,.0f}/s over {settings['connections']}"
+    return f"{settings['connections']} x {settings['in_flight']}"
 
 
 def _settings(settings: LoadSettings) -> dict[str, Any]:
+    shape = settings.shape
     return {
         "address": str(settings.address),
         "workload": settings.workload.value,
         "connections": settings.connections,
         "in_flight": settings.in_flight,
+        "rate_per_second": settings.rate_per_second,
         "seconds": settings.seconds,
         "warmup_seconds": settings.warmup_seconds,
-        "instances": settings.instances,
+        "instances": shape.instances,
         "processes": settings.processes,
-        "prefix": settings.prefix,
+        "prefix": shape.prefix,
+        "batch_ops": shape.batch_ops,
+        "context_bytes": shape.context_bytes,
     }
 
 
-def _results(result: LoadResult) -> dict[str, Any]:
-    return {
+def _results(settings: LoadSettings, result: LoadResult) -> dict[str, Any]:
+    results: dict[str, Any] = {
         "ok": result.ok,
         "errors": result.errors,
         "unanswered": result.unanswered,
@@ -145,6 +181,12 @@ def _results(result: LoadResult) -> dict[str, Any]:
         "rate_per_second": round(result.rate_per_second, 1),
         "latency_ms": result.latencies.summary_ms(),
     }
+    operations = operations_of(settings.workload, settings.shape)
+    if operations > 1:
+        results["operations_per_second"] = round(result.rate_per_second * operations, 1)
+    if settings.rate_per_second is not None:
+        results["generator_late_ms"] = result.late.summary_ms()
+    return results
 
 
 def _median_latencies(runs: list[LoadResult]) -> dict[str, float]:
@@ -154,10 +196,3 @@ def _median_latencies(runs: list[LoadResult]) -> dict[str, float]:
 
 def _ratio(value: float, floor: float) -> float | None:
     return round(value / floor, 3) if floor else None
-
-
-def _latency_text(latency: dict[str, float]) -> str:
-    return (
-        f"p50 {latency['p50']:.3f}  p90 {latency['p90']:.3f}  p99 {latency['p99']:.3f}  "
-        f"p99.9 {latency['p99_9']:.3f}  max {latency['max']:.3f} ms"
-    )
