@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,35 @@ def test_after_one_failed_sync_nothing_is_acknowledged_until_a_restart(tmp_path:
         found = wire.call("GET_INSTANCE", instance_id="c")["ctx"]["n"]
         assert found in (acknowledged, acknowledged + 1)
         assert count(wire, 5000)["status"] == "ok"
+
+
+def test_under_every_ms_no_answer_leaves_while_older_records_wait_for_a_slow_sync(
+    tmp_path: Path,
+) -> None:
+    """The disk takes 0.4 s to sync: for as long, no answer may leave, and reads are answers."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    command = (strace, "-D", "-f", "-q", "-e", "trace=fdatasync",
+               "-e", "inject=fdatasync:delay_enter=400000",
+               "-o", str(tmp_path / "strace.log"))  # fmt: skip
+    env = {"RSTMDB_FSYNC_POLICY": "every_ms:100"}
+    with (
+        ServerProcess(tmp_path, env, command=command) as server,
+        Wire(server.host, server.port) as wire,
+    ):
+        prepare(wire)
+        slowest = 0.0
+        until = time.monotonic() + 3
+        n = 0
+        while time.monotonic() < until:
+            n += 1
+            written = count(wire, n)["result"]["wal_offset"]
+            read_until = time.monotonic() + 0.5
+            while time.monotonic() < read_until:
+                began = time.monotonic()
+                wire.call("GET_INSTANCE", instance_id="c")
+                slowest = max(slowest, time.monotonic() - began)
+            # Written half a second ago, five times the window: only synced may it be passed by.
+            assert wire.call("WAL_STATS")["durable_offset"] >= written
+        assert slowest > 0.2

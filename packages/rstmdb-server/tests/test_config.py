@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {
     "compaction.max_watch_lag_mb": ("7", "7", 7),
     "metrics.enabled": ("true", "true", True),
     "metrics.bind_addr": ("'[::1]:9'", "[::1]:9", "[::1]:9"),
+    "tracing.enabled": ("true", "true", True),
     "logging.level": ("debug", "debug", "debug"),
     "logging.format": ("pretty", "pretty", "pretty"),
 }

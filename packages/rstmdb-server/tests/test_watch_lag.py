@@ -78,3 +78,53 @@ def test_a_watcher_that_knows_no_end_is_disconnected_rather_than_left_with_a_gap
     with lagging(tmp_path, 1, ()) as (writer, watcher):
         writer.call("COMPACT")
         assert watcher.closed_by_server()
+
+
+def test_flush_all_ends_watches_of_instances_with_a_word_or_a_closed_connection(
+    tmp_path: Path,
+) -> None:
+    env = {"RSTMDB_ALLOW_FLUSH_ALL": "true"}
+    with (
+        ServerProcess(tmp_path, env) as server,
+        Wire(server.host, server.port) as writer,
+        Wire(server.host, server.port) as plain,
+        Wire(server.host, server.port, features=("watch_end",)) as told,
+        Wire(server.host, server.port) as of_all,
+    ):
+        writer.call("PUT_MACHINE", machine="ring", version=1, definition=RING)
+        writer.call("CREATE_INSTANCE", machine="ring", version=1, instance_id="r")
+        for wire in (plain, told, writer):
+            wire.call("WATCH_INSTANCE", instance_id="r")
+        of_all.call("WATCH_ALL")
+        # The one that asks watches, too: it gets its answer before its connection ends.
+        assert writer.call("FLUSH_ALL")["flushed"] is True
+        assert writer.closed_by_server()
+        assert told.receive()["reason"] == "flush_all"
+        assert told.call("PING") == {"pong": True}
+        assert plain.closed_by_server()
+        assert of_all.call("PING") == {"pong": True}
+
+
+def test_only_zero_stands_for_the_oldest_kept_in_a_watch_of_all(tmp_path: Path) -> None:
+    env = {"RSTMDB_WAL_SEGMENT_SIZE_MB": "1", "RSTMDB_COMPRESS_FROM": "0"}
+    with (
+        ServerProcess(tmp_path, env) as server,
+        Wire(server.host, server.port, features=("watch_end",)) as wire,
+    ):
+        wire.call("PUT_MACHINE", machine="ring", version=1, definition=RING)
+        wire.call("CREATE_INSTANCE", machine="ring", version=1, instance_id="r")
+        wire.call("APPLY_EVENT", instance_id="r", event="T")
+        for from_offset in (0, 1):  # nothing was deleted: both reach back to the beginning
+            wire.call("WATCH_ALL", from_offset=from_offset)
+            assert wire.event()["instance_id"] == "r"
+            assert wire.call("WAL_READ", from_offset=from_offset, limit=1)["records"]
+        for _ in range(50):
+            payload = {"text": "x" * BYTES}
+            wire.call("APPLY_EVENT", instance_id="r", event="T", payload=payload)
+        assert wire.call("COMPACT")["segments_deleted"] > 0
+        wire.call("WATCH_ALL", from_offset=0)
+        wire.call("WATCH_INSTANCE", instance_id="r", from_offset=1)
+        for op in ("WATCH_ALL", "WAL_READ"):
+            refused = wire.request(op, from_offset=1)
+            assert refused["error"]["code"] == "NOT_FOUND"
+            assert refused["error"]["details"]["earliest_offset"] > 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from rstmdb_protocol import Request
 from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFailed, split_offset
 
-from .answers import Observer
+from .answers import Answered, Observer
 from .auth import TokenSet
 from .commands import closed_tables, open_tables
 from .committer import Committer, EventLoop
@@ -54,7 +54,7 @@ class Hub:
         self.waiting: dict[Outbox, None] = {}
         """Sessions with answers that are held."""
         self.observer: Observer | None = None
-        """Told of each answer as it leaves, where someone wants to know."""
+        """Told of each answer as it leaves, where someone wants to know; see `observe_with`."""
         self.stopping = False
         self.compacting = False
         self._jobs = jobs
@@ -97,6 +97,18 @@ class Hub:
             self.metrics.connections_active -= 1
         self.waiting.pop(session, None)
         self.subscriptions.drop_session(session)
+
+    def observe_with(self, observers: Sequence[Observer]) -> None:
+        """Tell these, and no others, of each answer as it leaves."""
+
+        def tell_all(answered: Answered) -> None:
+            for observer in observers:
+                observer(answered)
+
+        if len(observers) > 1:
+            self.observer = tell_all
+        else:
+            self.observer = observers[0] if observers else None
 
     # -- commits --------------------------------------------------------------------------
 

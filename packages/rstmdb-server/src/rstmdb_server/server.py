@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import ssl
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,7 @@ from .housekeeping import Housekeeper
 from .hub import Hub, Job
 from .logs import set_level
 from .metrics import Gauges, Metrics
+from .observation import Observation
 from .tls import make_ssl_context, reload_ssl_context
 from .transport import Listener
 from .transport.callback import CallbackListener
@@ -123,13 +125,15 @@ async def serve(config: Config, *, streams: bool | None = None) -> int:
         store, unlock = await _recover(config, metrics)
         send, receive = anyio.create_memory_object_stream[Job](float("inf"))
         front.hub = hub = Hub(config, store, metrics, current_event_loop(), send, tokens)
+        observation = Observation(hub)
         try:
             async with send, receive:
                 tasks.start_soon(_run_jobs, receive)
-                await Server(hub, tasks, ssl_context, streams=streams).run()
+                await Server(hub, tasks, ssl_context, observation, streams=streams).run()
                 tasks.cancel_scope.cancel()
         finally:
             code = _shut(hub, unlock)
+            observation.close()
     return code
 
 
@@ -206,8 +210,17 @@ async def _guarded(function: Callable[..., Awaitable[None]], args: tuple[Any, ..
 class Server:
     """The listeners and everything that runs beside the sessions."""
 
-    def __init__(self, hub: Hub, tasks: TaskGroup, ssl_context: Any, *, streams: bool) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        tasks: TaskGroup,
+        ssl_context: ssl.SSLContext | None,
+        observation: Observation,
+        *,
+        streams: bool,
+    ) -> None:
         self._hub = hub
+        self._observation = observation
         self._tasks = tasks
         self._ssl_context = ssl_context
         self._streams = streams
@@ -279,6 +292,7 @@ class Server:
                 reload_ssl_context(self._ssl_context, config.tls)
             self._hub.tokens = tokens  # last, so that all is taken up or nothing
             set_level(config.logging)
+            self._observation.renew()
         except (OSError, ConfigError) as error:
             logger.error("not reloaded, going on as before: %s", error)
         else:

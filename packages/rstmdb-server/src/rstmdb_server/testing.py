@@ -112,6 +112,10 @@ class ServerProcess:
         """SIGTERM; the exit code of the graceful stop."""
         return self._signal(signal.SIGTERM)
 
+    def signal(self, number: int) -> None:
+        """Send a signal and go on, for example SIGHUP for a reload."""
+        self._running.send_signal(number)
+
     def wait(self) -> int:
         """Wait for the process to end; its exit code."""
         return self._running.wait(STOP_TIMEOUT_SECS)

@@ -14,6 +14,7 @@ from ._settings import (
     Sources,
     StorageConfig,
     TlsConfig,
+    TracingConfig,
 )
 from ._table import SETTINGS, Setting
 from ._values import split_address
@@ -33,6 +34,7 @@ __all__ = [
     "Sources",
     "StorageConfig",
     "TlsConfig",
+    "TracingConfig",
     "load_config",
     "reload_config",
     "split_address",

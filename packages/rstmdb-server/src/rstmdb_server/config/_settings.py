@@ -24,6 +24,7 @@ __all__ = [
     "Sources",
     "StorageConfig",
     "TlsConfig",
+    "TracingConfig",
 ]
 
 
@@ -112,6 +113,12 @@ class MetricsConfig(Struct, frozen=True, kw_only=True):
     bind_addr: str = "127.0.0.1:9090"
 
 
+class TracingConfig(Struct, frozen=True, kw_only=True):
+    """OpenTelemetry spans; where they go is said by OpenTelemetry's own variables."""
+
+    enabled: bool = False
+
+
 class LoggingConfig(Struct, frozen=True, kw_only=True):
     """The log on standard error; `auto` is pretty on a terminal and JSON elsewhere."""
 
@@ -138,6 +145,7 @@ class Config(Struct, frozen=True, kw_only=True):
     tls: TlsConfig = TlsConfig()
     compaction: CompactionConfig = CompactionConfig()
     metrics: MetricsConfig = MetricsConfig()
+    tracing: TracingConfig = TracingConfig()
     logging: LoggingConfig = LoggingConfig()
     warnings: tuple[str, ...] = ()
     sources: Sources = Sources()

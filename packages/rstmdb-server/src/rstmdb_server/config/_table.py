@@ -77,6 +77,7 @@ _ALL = (
     Setting("compaction.max_watch_lag_mb", "RSTMDB_COMPACT_MAX_WATCH_LAG_MB", _POSITIVE),
     Setting("metrics.enabled", "RSTMDB_METRICS_ENABLED", boolean),
     Setting("metrics.bind_addr", "RSTMDB_METRICS_BIND", address),
+    Setting("tracing.enabled", "RSTMDB_TRACING_ENABLED", boolean),
     Setting("logging.level", "RSTMDB_LOG_LEVEL", level),
     Setting("logging.format", "RSTMDB_LOG_FORMAT", choice("auto", "json", "pretty")),
 )

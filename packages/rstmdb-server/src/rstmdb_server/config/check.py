@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from rstmdb_server.auth import TokenSet
@@ -23,9 +24,21 @@ def check(config: Config) -> None:
     TokenSet(config.auth)
     if config.tls.enabled:
         make_ssl_context(config.tls)
+    if config.tracing.enabled and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        raise ConfigError(
+            "tracing.enabled: needs OpenTelemetry, which is not installed here: "
+            "pip install 'rstmdb-server[otel]'"
+        )
     _check_directory("storage.data_dir", config.storage.data_dir)
     if config.storage.backup_dir is not None:
         _check_directory("storage.backup_dir", config.storage.backup_dir)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _check_directory(key: str, path: Path) -> None:
