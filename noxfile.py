@@ -23,8 +23,11 @@ TEST_TOOLS = (
     "trio",
     "trustme",
     "pexpect",
+    "opentelemetry-exporter-otlp-proto-http",
     "matplotlib",
 )
+
+DOC_TOOLS = ("sphinx", "myst-parser", "furo")
 
 
 def _package(name: str) -> str:
@@ -99,6 +102,15 @@ def packages(session: nox.Session) -> None:
             "python", "-m", "build", "-q", "--no-isolation", "-o", str(dist), _package(name)
         )
     session.run("python", "tests/packaging/install_alone.py", str(dist))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site, in build/docs; warnings are errors."""
+    _install(session, DISTRIBUTIONS, *DOC_TOOLS, "pytest")
+    session.run("python", "docs/images/draw.py")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    session.log("open build/docs/index.html")
 
 
 @nox.session
