@@ -103,6 +103,8 @@ def story(db: StateMachineDatabase) -> list[str]:
     with db.batch() as batch:
         batch.apply_event("i", "GO")
     assert isinstance(batch.results[0], Exception)
+    assert db.wait_for_state("i", "b", timeout=5).state == "b"
+    assert db.decide_and_apply("i", lambda found: "GO" if found.state == "a" else None) is None
     found = db.get_instance("i")
     rows = db.list_instances(machine="m").instances
     assert db.wal_read().records[-1].offset <= db.wal_stats().latest_offset

@@ -165,6 +165,47 @@ def test_a_position_that_was_compacted_away_ends_a_watch_and_names_another(
                     pass
 
 
+def test_a_watch_of_an_instance_that_rests_outlives_the_compaction_of_its_place(
+    tmp_path: Path,
+) -> None:
+    env = {"RSTMDB_COMPACT_ENABLED": "false", "RSTMDB_WAL_SEGMENT_SIZE_MB": "1"}
+    pad = random.Random(1).randbytes(450_000).hex()  # which compresses to a half at most
+
+    def compact(db: SyncClient) -> int:
+        for number in range(6):
+            db.apply_event("busy", "NOTE", {"pad": f"{number}{pad}"})
+        assert db.compact(force_snapshot=True).segments_deleted > 0
+        return db.wal_read(0, 1).records[0].offset
+
+    with ServerProcess(tmp_path, env) as server:
+        url = f"rstmdb://{server.address}"
+        with SyncClient.from_url(url) as db:
+            db.put_machine("notes", 1, NOTES)
+            for name in ("rests", "busy"):
+                db.create_instance("notes", 1, instance_id=name)
+            with db.watch_instance("rests") as watch:
+                place = watch.next_offset
+                assert place is not None
+                assert place < compact(db)
+                begun = watch.begun
+                server.kill()
+                server.start()
+                while watch.begun is begun:  # until it has begun again
+                    with pytest.raises(TimeoutError):
+                        watch.receive(0.1)
+                noted = db.apply_event("rests", "NOTE").wal_offset
+                assert watch.receive(20).wal_offset == noted
+            earliest = compact(db)
+            assert noted < earliest
+            with pytest.raises(client.WatchEnded, match="compacted") as caught:
+                next(db.watch_instance("rests", from_offset=place))  # it has missed the note
+            assert caught.value.resume_from is not None
+            assert noted < caught.value.resume_from <= earliest
+            with db.watch_instance("rests", from_offset=noted + 1) as watch:
+                noted = db.apply_event("rests", "NOTE").wal_offset
+                assert watch.receive(20).wal_offset == noted
+
+
 def test_closing_from_another_thread_ends_the_wait(url: str) -> None:
     with SyncClient.from_url(url).watch_all() as watch:
         timer = threading.Timer(0.1, watch.close)

@@ -30,12 +30,14 @@ from ._errors import (
     UnauthorizedError,
     UnexpectedAnswer,
     UnsupportedProtocolError,
+    WaitTimeout,
     WalIoError,
     WatchEnded,
 )
 from ._sync import SyncClient
 from ._sync_watch import SyncWatch
 from ._url import Target
+from ._wait import Decision, Reached
 
 if TYPE_CHECKING:
     from ._api import BatchApi, StateMachineDatabase
@@ -55,6 +57,7 @@ __all__ = [
     "ConflictError",
     "ConnectFailed",
     "ConnectionLost",
+    "Decision",
     "GuardFailedError",
     "InstanceExistsError",
     "InstanceNotFoundError",
@@ -66,6 +69,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknown",
     "RateLimitedError",
+    "Reached",
     "RequestTimeout",
     "RequestTooLarge",
     "RstmdbError",
@@ -78,6 +82,7 @@ __all__ = [
     "UnauthorizedError",
     "UnexpectedAnswer",
     "UnsupportedProtocolError",
+    "WaitTimeout",
     "WalIoError",
     "WatchEnded",
 ]

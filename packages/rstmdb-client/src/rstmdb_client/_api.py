@@ -6,10 +6,12 @@ differ, too: a refusal is a ServerError here and a Rejection there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
+
+from ._wait import Decision
 
 __all__ = ["BatchApi", "StateMachineDatabase"]
 
@@ -140,6 +142,17 @@ class AppliedAnswer(Protocol):
     def applied(self) -> bool: ...
     @property
     def event_id(self) -> str | None: ...
+
+
+class ReachedAnswer(Protocol):
+    """The awaited state, and the offset of the record since which it holds."""
+
+    @property
+    def instance_id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def wal_offset(self) -> int: ...
 
 
 class RecordRow(Protocol):
@@ -318,6 +331,16 @@ class StateMachineDatabase(Protocol):
         idempotency_key: str | None = None,
     ) -> AppliedAnswer:
         """Apply an event."""
+
+    def wait_for_state(
+        self, instance_id: str, states: str | Collection[str], *, timeout: float | None = None
+    ) -> ReachedAnswer:
+        """Wait until an instance reaches a state; a TimeoutError after `timeout` seconds."""
+
+    def decide_and_apply(
+        self, instance_id: str, decide: Callable[[Any], Decision], *, attempts: int = 16
+    ) -> AppliedAnswer | None:
+        """Apply the event chosen for the instance as it is; ask again after a conflict."""
 
     def batch(self, *, atomic: bool = False) -> AbstractContextManager[BatchApi]:
         """Collect operations in a block and run them as one when it ends."""

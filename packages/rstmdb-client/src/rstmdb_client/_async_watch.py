@@ -11,7 +11,7 @@ import anyio
 
 import rstmdb_protocol as rcp
 
-from ._errors import ConnectFailed, ConnectionLost, RstmdbError
+from ._errors import ConnectFailed, ConnectionLost, RstmdbError, WatchEnded
 from ._pipe import Pipe
 from ._retry import backoff_secs
 from ._url import Target
@@ -72,6 +72,16 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
             return await self._receive()
         raise StopAsyncIteration
 
+    async def receive(self) -> rcp.EventMessage:
+        """The next event; as `anext`, but after `aclose` it raises WatchEnded.
+
+        `anyio.fail_after` sets it a time limit, after which the watch goes on.
+        """
+        try:
+            return await anext(self)
+        except StopAsyncIteration:
+            raise WatchEnded("closed", self.next_offset) from None
+
     async def _receive(self) -> rcp.EventMessage:
         pauses = backoff_secs(self._rng)
         while not self._closed:
@@ -97,7 +107,10 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         self._pipe = pipe = await Pipe.open(self._target)
         try:
             with anyio.fail_after(self._target.request_timeout):
-                self._request.began(await pipe.ask(self._request.op, self._request.params()))
+                while not self._request.began(
+                    await pipe.ask(self._request.op, self._request.params())
+                ):
+                    pass
         except TimeoutError as error:
             await self._drop()
             raise ConnectionLost(f"{self._request.op}: no answer in time") from error
@@ -121,13 +134,17 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
 
     async def __aenter__(self) -> AsyncWatch:
         """Connect and begin. Raises ConnectFailed, ServerError, WatchEnded."""
+        await self.begin()
+        return self
+
+    async def begin(self) -> None:
+        """Connect and begin, if it has not. Raises ConnectFailed, ServerError, WatchEnded."""
         if self._pipe is None:
             try:
                 await self._begin()
             except BaseException:
                 self._opened.discard(self)
                 raise
-        return self
 
     async def __aexit__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 import rstmdb_protocol as rcp
 
+from . import _async_wait
 from ._async_watch import AsyncWatch
 from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
@@ -22,6 +23,7 @@ from ._link import Link
 from ._pipe import Pipe
 from ._retry import Attempts, Retries
 from ._url import Target
+from ._wait import Decide, Reached, Wait
 from ._watch import WatchRequest
 
 __all__ = ["Client"]
@@ -266,6 +268,40 @@ class Client:
                 event_id,
                 idempotency_key,
             )
+        )
+
+    async def wait_for_state(
+        self,
+        instance_id: str,
+        states: str | Collection[str],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 (as in SyncClient; the exception tells more)
+    ) -> Reached:
+        """Wait until an instance reaches a state, or one of several; at once if it is there.
+
+        No state is missed: a watch begins before the first look, and it sees states that are
+        left again as well. Raises WaitTimeout after `timeout` seconds (None: never), ValueError
+        for states that the machine has not, InstanceNotFoundError, and WatchEnded where the
+        instance is deleted meanwhile.
+        """
+        wait = Wait(instance_id, states)
+        watch = self.watch_instance(instance_id, include_ctx=False)
+        retries = Retries("WATCH_INSTANCE", True, self._target.retry_timeout, self._rng)
+        return await _async_wait.wait_for_state(self, wait, watch, timeout, retries, self._sleep)
+
+    async def decide_and_apply(
+        self, instance_id: str, decide: Decide, *, attempts: int = 16
+    ) -> rcp.ApplyEventResult | None:
+        """Apply the event that `decide` chooses for the instance as it is, and only then.
+
+        `decide` gets the instance and returns an event, an event and its payload, or None for
+        nothing to be done, which is then the result here, too. Where another writer changed the
+        instance in between, it is asked again, after a short pause drawn at random, `attempts`
+        times at most; so it should have no effects of its own. Raises ConflictError when all
+        attempts have met a conflict, and what `decide` raises.
+        """
+        return await _async_wait.decide_and_apply(
+            self, instance_id, decide, attempts, self._rng, self._sleep
         )
 
     @asynccontextmanager

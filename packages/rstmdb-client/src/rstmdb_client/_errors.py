@@ -9,6 +9,7 @@ RstmdbError
 ├── RequestTooLarge      a request above the limit of the protocol; nothing was sent
 ├── UnexpectedAnswer     an answer that is not what the protocol promises
 ├── WatchEnded           a watch can't go on; `resume_from` says from where a new one can
+├── WaitTimeout          a state was not reached in time (a TimeoutError, too)
 ├── BatchNotRun          results of a batch were asked for before it ran
 └── ServerError          the server answered with an error; one subclass a code:
     UnsupportedProtocolError, BadRequestError, UnauthorizedError, AuthFailedError,
@@ -51,6 +52,7 @@ __all__ = [
     "UnauthorizedError",
     "UnexpectedAnswer",
     "UnsupportedProtocolError",
+    "WaitTimeout",
     "WalIoError",
     "WatchEnded",
     "server_error",
@@ -103,14 +105,29 @@ class BatchNotRun(RstmdbError):
 class WatchEnded(RstmdbError):
     """A watch can't go on: its instance was deleted, or its position was compacted away.
 
-    `reason` is the server's word, for example `instance_deleted`, `flush_all` or `compacted`;
+    `reason` is the server's word, for example `instance_deleted`, `flush_all` or `compacted`,
+    or `closed` where `receive` was asked for an event of a watch that this side closed;
     `resume_from` is the offset from which a new watch can begin, None where there is none.
     """
 
     def __init__(self, reason: str, resume_from: int | None) -> None:
-        super().__init__(f"the watch has ended: {reason}")
+        super().__init__(reason, resume_from)
         self.reason = reason
         self.resume_from = resume_from
+
+    def __str__(self) -> str:
+        return f"the watch has ended: {self.reason}"
+
+
+class WaitTimeout(RstmdbError, TimeoutError):
+    """A state was not reached in time; `state` is what the instance was in when last seen."""
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message, state)
+        self.state = state
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ServerError(RstmdbError):

@@ -16,10 +16,13 @@ from ._errors import (
     TlsSetupFailed,
 )
 
-__all__ = ["Attempts", "Retries", "backoff_secs"]
+__all__ = ["LEAST_CONNECT_SECS", "Attempts", "Retries", "backoff_secs"]
 
 FIRST_SECS = 0.05
 MOST_SECS = 2.0
+LEAST_CONNECT_SECS = 1.0
+"""What an attempt to connect is given, however little time its caller has left."""
+
 SHARED_SECS = 0.02
 """Less than the shortest pause, so that a call that tries again does try."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
 import rstmdb_protocol as rcp
 
+from . import _sync_wait
 from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
 from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RequestTooLarge, ServerError
@@ -19,6 +20,7 @@ from ._retry import Attempts, Retries
 from ._sync_pipe import SyncPipe
 from ._sync_watch import SyncWatch
 from ._url import Target
+from ._wait import Decide, Reached, Wait
 from ._watch import WatchRequest
 
 __all__ = ["SyncClient"]
@@ -260,6 +262,36 @@ class SyncClient:
                 event_id,
                 idempotency_key,
             )
+        )
+
+    def wait_for_state(
+        self, instance_id: str, states: str | Collection[str], *, timeout: float | None = None
+    ) -> Reached:
+        """Wait until an instance reaches a state, or one of several; at once if it is there.
+
+        No state is missed: a watch begins before the first look, and it sees states that are
+        left again as well. Raises WaitTimeout after `timeout` seconds (None: never), ValueError
+        for states that the machine has not, InstanceNotFoundError, and WatchEnded where the
+        instance is deleted meanwhile.
+        """
+        wait = Wait(instance_id, states)
+        watch = self.watch_instance(instance_id, include_ctx=False)
+        retries = Retries("WATCH_INSTANCE", True, self._target.retry_timeout, self._rng)
+        return _sync_wait.wait_for_state(self, wait, watch, timeout, retries, self._sleep)
+
+    def decide_and_apply(
+        self, instance_id: str, decide: Decide, *, attempts: int = 16
+    ) -> rcp.ApplyEventResult | None:
+        """Apply the event that `decide` chooses for the instance as it is, and only then.
+
+        `decide` gets the instance and returns an event, an event and its payload, or None for
+        nothing to be done, which is then the result here, too. Where another writer changed the
+        instance in between, it is asked again, after a short pause drawn at random, `attempts`
+        times at most; so it should have no effects of its own. Raises ConflictError when all
+        attempts have met a conflict, and what `decide` raises.
+        """
+        return _sync_wait.decide_and_apply(
+            self, instance_id, decide, attempts, self._rng, self._sleep
         )
 
     @contextmanager

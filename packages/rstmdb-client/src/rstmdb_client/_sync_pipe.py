@@ -25,7 +25,7 @@ from ._url import Target
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["SyncPipe"]
+__all__ = ["SyncPipe", "left_secs"]
 
 
 class SyncPipe:
@@ -66,7 +66,7 @@ class SyncPipe:
             for option in SOCKET_OPTIONS:
                 stream.setsockopt(*option)
             if context is not None:
-                stream.settimeout(_left(deadline))
+                stream.settimeout(left_secs(deadline))
                 stream = context.wrap_socket(stream, server_hostname=target.server_name or host)
             pipe = cls(stream)
             steps = greeting(pipe.connection, target)
@@ -95,7 +95,7 @@ class SyncPipe:
             ) from error
 
     def _ask(self, request_id: str, data: bytes, deadline: float) -> rcp.ResponseMessage:
-        self._socket.settimeout(_left(deadline))
+        self._socket.settimeout(left_secs(deadline))
         try:
             self._socket.sendall(data)
         except TimeoutError:
@@ -143,7 +143,7 @@ class SyncPipe:
             self._fill(deadline)
 
     def _fill(self, deadline: float | None) -> None:
-        self._socket.settimeout(None if deadline is None else _left(deadline))
+        self._socket.settimeout(None if deadline is None else left_secs(deadline))
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except TimeoutError:
@@ -170,7 +170,7 @@ class SyncPipe:
         self._socket.close()
 
 
-def _left(deadline: float) -> float:
+def left_secs(deadline: float) -> float:
     """Seconds until the deadline. Raises TimeoutError when it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:

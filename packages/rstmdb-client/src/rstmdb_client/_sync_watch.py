@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 import rstmdb_protocol as rcp
 
-from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RstmdbError
-from ._retry import backoff_secs
-from ._sync_pipe import SyncPipe
+from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RstmdbError, WatchEnded
+from ._retry import LEAST_CONNECT_SECS, backoff_secs
+from ._sync_pipe import SyncPipe, left_secs
 from ._url import Target
 from ._watch import WatchRequest
 
@@ -66,25 +67,43 @@ class SyncWatch(Iterator[rcp.EventMessage]):
 
     def __next__(self) -> rcp.EventMessage:
         """The next event; StopIteration after `close`."""
+        return self._next(None)
+
+    def receive(self, timeout: float | None = None) -> rcp.EventMessage:
+        """The next event, waited for at most `timeout` seconds where that is given.
+
+        Raises TimeoutError, after which the watch goes on; WatchEnded, also after `close`. An
+        attempt to connect again is given a second at least.
+        """
+        try:
+            return self._next(None if timeout is None else time.monotonic() + timeout)
+        except StopIteration:
+            raise WatchEnded("closed", self.next_offset) from None
+
+    def _next(self, deadline: float | None) -> rcp.EventMessage:
         try:
             with self._reading:
-                return self._receive()
+                return self._receive(deadline)
         finally:
             if self._closed:
                 self._drop()
 
-    def _receive(self) -> rcp.EventMessage:
+    def _receive(self, deadline: float | None) -> rcp.EventMessage:
         pauses = backoff_secs(self._rng)
         while not self._closed:
             try:
-                event = self._request.take((self._pipe or self._begin()).receive())
+                pipe = self._pipe or self._begin(deadline)
+                event = self._request.take(pipe.receive(deadline))
             except (ConnectFailed, ConnectionLost):
                 self._drop()
                 if not self.begun:
                     self._opened.discard(self)
                     raise
                 if not self._closed:
-                    self._sleep(next(pauses))
+                    pause = next(pauses)
+                    self._sleep(pause if deadline is None else min(pause, left_secs(deadline)))
+            except TimeoutError:
+                raise TimeoutError("no event in time") from None
             except BaseException as error:
                 # An interrupted receive may have lost a part of a message.
                 self._drop()
@@ -96,14 +115,22 @@ class SyncWatch(Iterator[rcp.EventMessage]):
                     return event
         raise StopIteration
 
-    def _begin(self) -> SyncPipe:
+    def _begin(self, deadline: float | None = None) -> SyncPipe:
+        target = self._target
+        if deadline is not None:
+            most = max(deadline - time.monotonic(), LEAST_CONNECT_SECS)
+            target = target.with_options(
+                connect_timeout=min(target.connect_timeout, most),
+                request_timeout=min(target.request_timeout, most),
+            )
         self._opened.add(self)
-        self._pipe = pipe = SyncPipe.open(self._target)
+        self._pipe = pipe = SyncPipe.open(target)
         try:
             if self._closed:  # looked at after `close` can see the pipe: one of both sees the other
                 raise ConnectionLost("the watch is closed")
-            timeout = self._target.request_timeout
-            self._request.began(pipe.ask(self._request.op, self._request.params(), timeout))
+            op, timeout = self._request.op, target.request_timeout
+            while not self._request.began(pipe.ask(op, self._request.params(), timeout)):
+                pass
         except RequestTimeout as error:
             self._drop()
             raise ConnectionLost(str(error)) from error
@@ -133,14 +160,22 @@ class SyncWatch(Iterator[rcp.EventMessage]):
 
     def __enter__(self) -> SyncWatch:
         """Connect and begin. Raises ConnectFailed, ServerError, WatchEnded."""
+        self.begin()
+        return self
+
+    def begin(self, timeout: float | None = None) -> None:
+        """Connect and begin, if it has not, within `timeout` seconds where that is given.
+
+        A second is given at least. Raises ConnectFailed, ServerError, WatchEnded.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
         with self._reading:
             if self._pipe is None:
                 try:
-                    self._begin()
+                    self._begin(deadline)
                 except BaseException:
                     self._opened.discard(self)
                     raise
-        return self
 
     def __exit__(
         self,

@@ -34,6 +34,8 @@ class WatchRequest:
         self.op = op
         self._params = {name: value for name, value in params.items() if value is not None}
         self._from_offset = from_offset
+        self._earliest: int | None = None
+        """The oldest offset that the server keeps, once it has refused an older one."""
         self.begun: dict[str, Any] = {}
         """The result of the latest watch request; empty before the first."""
 
@@ -65,12 +67,12 @@ class WatchRequest:
 
     def params(self) -> Raw:
         """The params of the next request."""
-        if self._from_offset is None:
+        if self._from_offset is None or self._earliest is not None:
             return self._params
         return {**self._params, "from_offset": self._from_offset}
 
-    def began(self, answer: rcp.ResponseMessage) -> None:
-        """Note where the watch began.
+    def began(self, answer: rcp.ResponseMessage) -> bool:
+        """Note where the watch began; False where the same server is to be asked once more.
 
         Raises WatchEnded where a resumed watch finds its place gone, ServerError where the
         server refuses, ConnectionLost for a refusal that may go away.
@@ -81,9 +83,7 @@ class WatchRequest:
         except KeyError as error:
             raise UnexpectedAnswer(f"{self.op}: an answer without {error}") from error
         except NotFoundError as error:
-            if self._from_offset:
-                raise WatchEnded("compacted", error.details.get("earliest_offset")) from error
-            raise
+            return self._compacted(error)
         except InstanceNotFoundError as error:
             if self.begun:
                 raise WatchEnded("instance_deleted", None) from error
@@ -92,9 +92,28 @@ class WatchRequest:
             if error.retryable and self.begun:
                 raise ConnectionLost(str(error)) from error
             raise
+        earliest, self._earliest = self._earliest, None
+        if earliest is not None and self._from_offset is not None and head >= self._from_offset:
+            raise WatchEnded("compacted", earliest)
         self.begun = result
         if self._from_offset is None:
             self._from_offset = head + 1
+        return True
+
+    def _compacted(self, error: NotFoundError) -> bool:
+        """The place is gone: raise, or, of an instance, ask whether anything happened since.
+
+        Other instances' events move the log on, so that the place of a watch whose instance
+        rests is compacted away although it has missed nothing. A watch from now on tells, by
+        the offset of the instance's last record.
+        """
+        if not self._from_offset or self._earliest is not None:
+            raise error
+        earliest = error.details.get("earliest_offset")
+        if self.op != "WATCH_INSTANCE" or not isinstance(earliest, int):
+            raise WatchEnded("compacted", earliest) from error
+        self._earliest = earliest
+        return False
 
     def take(self, message: rcp.ServerMessage) -> rcp.EventMessage | None:
         """The event to hand out, if the message is one: the next request begins behind it.

@@ -31,6 +31,7 @@ from ._errors import (
     RestoreFailed,
     SnapshotFailed,
     StorageError,
+    WaitTimeout,
     WriteFailed,
 )
 from ._open import open_store
@@ -48,6 +49,7 @@ from ._results import (
 )
 from ._store import Feed, Store
 from ._views import ApplyResult, InstanceView, MachineView, WatchEvent
+from ._wait import Reached
 from ._watch import Watch
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "NewerFormat",
     "OffsetGone",
     "Procedure",
+    "Reached",
     "Rejection",
     "RestoreFailed",
     "SnapshotFailed",
@@ -94,6 +97,7 @@ __all__ = [
     "StorageError",
     "StorageOptions",
     "Store",
+    "WaitTimeout",
     "WalReadResult",
     "WalRecord",
     "WalStatsResult",

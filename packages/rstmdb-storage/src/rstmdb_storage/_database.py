@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ import rstmdb_core as core
 from rstmdb_wal.fs import FileSystem
 
 from ._batch import Batch
+from ._decide import Decision, decide_and_apply
 from ._open import open_store
 from ._options import StorageOptions
 from ._results import (
@@ -26,6 +27,7 @@ from ._results import (
 )
 from ._store import Store
 from ._views import ApplyResult, InstanceView, MachineView
+from ._wait import Reached, wait_for_state
 from ._waiting import Waiting
 from ._watch import Watch
 
@@ -173,6 +175,29 @@ class Database(Waiting):
             idempotency_key,
         )
         return applied
+
+    def wait_for_state(
+        self, instance_id: str, states: str | Collection[str], *, timeout: float | None = None
+    ) -> Reached:
+        """Wait until an instance reaches a state, or one of several; at once if it is there.
+
+        States that are left again at once are seen as well. Raises WaitTimeout after `timeout`
+        seconds (None: never), ValueError for states that the machine has not, and
+        InstanceNotFound, also where the instance is deleted meanwhile.
+        """
+        return wait_for_state(self, instance_id, states, timeout)
+
+    def decide_and_apply(
+        self, instance_id: str, decide: Callable[[InstanceView], Decision], *, attempts: int = 16
+    ) -> ApplyResult | None:
+        """Apply the event that `decide` chooses for the instance as it is, and only then.
+
+        `decide` gets the instance and returns an event, an event and its payload, or None for
+        nothing to be done. Where another thread changed the instance in between, it is asked
+        again, `attempts` times at most; so it should have no effects of its own. Raises Conflict
+        when all attempts have met a conflict, and what `decide` raises.
+        """
+        return decide_and_apply(self, instance_id, decide, attempts)
 
     def batch(self, *, atomic: bool = False) -> Batch:
         """Collect commands in a `with` block and run them as one unit when it ends."""

@@ -8,6 +8,7 @@ The tree (refusals of single commands are rstmdb_core.Rejection and its subclass
     ├── DatabaseDamaged       the directory can't be opened without losing what it may hold
     │   └── NewerFormat       it was written by a newer release
     ├── WriteFailed           the log could not take a write; nothing was acknowledged
+    ├── WaitTimeout           a state was not reached in time (a TimeoutError, too)
     ├── OffsetGone            an offset below the oldest record that is kept
     ├── SnapshotFailed        a snapshot could not be written or did not verify
     ├── BackupFailed          a backup could not be written or did not verify
@@ -30,6 +31,7 @@ __all__ = [
     "RestoreFailed",
     "SnapshotFailed",
     "StorageError",
+    "WaitTimeout",
     "WriteFailed",
 ]
 
@@ -64,6 +66,14 @@ class WriteFailed(StorageError):
     def __init__(self, message: str, *, final: bool) -> None:
         super().__init__(message)
         self.final = final
+
+
+class WaitTimeout(StorageError, TimeoutError):
+    """A state was not reached in time; `state` is what the instance was in when last seen."""
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class OffsetGone(StorageError):

@@ -37,9 +37,12 @@ class Waiting:
     def __init__(self, store: Store, on_close: Callable[[], None]) -> None:
         self._store = store
         self._on_close = on_close
-        self._condition = threading.Condition()
+        # The lock itself is taken where nobody has to be woken: half the price.
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._maintenance = threading.Lock()
         self._flushing = False
+        self._paused = 0  # threads that wait for the condition
         self._closed = False
         self._closing = threading.Event()
         self._worker: threading.Thread | None = None
@@ -55,7 +58,7 @@ class Waiting:
             if self._closed:
                 return
             while self._flushing:
-                self._condition.wait()
+                self._pause()
             self._closed = True
             self._closing.set()
             try:
@@ -74,8 +77,9 @@ class Waiting:
         """Run a command, wait until what its answer rests on is released, and show it."""
         store = self._store
         log = store.log
-        with self._condition:
-            self._check_open()
+        with self._lock:
+            if self._closed:
+                self._check_open()
             try:
                 result, offset = command(*args)
             except Rejection as rejection:
@@ -108,7 +112,7 @@ class Waiting:
         epoch = store.epoch
         while offset > log.released:
             if self._flushing:
-                self._condition.wait()
+                self._pause()
             else:
                 self._flush_once()
             if store.epoch != epoch:
@@ -124,7 +128,7 @@ class Waiting:
         epoch = store.epoch
         while offset > store.log.durable:
             if self._flushing:
-                self._condition.wait()
+                self._pause()
             else:
                 self._flush_once(force_sync=True)
             if store.epoch != epoch and offset > store.floors[epoch]:
@@ -140,14 +144,23 @@ class Waiting:
         if flush is None:
             return
         self._flushing = True
-        self._condition.release()
+        self._lock.release()
         try:
             flush.run()
         finally:
-            self._condition.acquire()
+            self._lock.acquire()
             self._flushing = False
         store.end_flush(flush)
-        self._condition.notify_all()
+        if self._paused:
+            self._condition.notify_all()
+
+    def _pause(self, timeout: float | None = None) -> None:
+        """Wait until something happened, at most `timeout` seconds."""
+        self._paused += 1
+        try:
+            self._condition.wait(timeout)
+        finally:
+            self._paused -= 1
 
     def _sync_in_time(self, period_ms: int) -> None:
         """Under every_ms: sync also when traffic stops.
@@ -185,8 +198,15 @@ class Waiting:
                 left = None if deadline is None else deadline - time.monotonic()
                 if self._store.log.failed is not None or (left is not None and left <= 0):
                     return None
-                self._condition.wait(left)
+                self._pause(left)
             return None
+
+    def check_readable(self) -> None:
+        """Raise DatabaseClosed, or WriteFailed where the log is over: nothing is to come."""
+        with self._condition:
+            self._check_open()
+            if self._store.log.failed is not None:
+                raise WriteFailed(f"the log has failed: {self._store.log.failed}", final=True)
 
     def wake_watches(self) -> None:
         """Let waiting watches look whether they were closed."""
