@@ -1,15 +1,18 @@
 """Tables that are made from the code when the documentation is built.
 
-`operation-table` and `error-table` are directives without arguments.
+`operation-table` and `error-table` are directives without arguments; `program MODULE:NAME
+COMMAND` describes the subcommands of a program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
+import click
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -119,8 +122,59 @@ class ErrorTable(SphinxDirective):
         return [table(head, rows)]
 
 
+def sentences(text: str | None) -> nodes.paragraph:
+    """A help text as one paragraph."""
+    return nodes.paragraph("", " ".join((text or "").split()))
+
+
+def option_row(option: click.Option, context: click.Context) -> tuple[Cell | str, ...]:
+    """What `--help` says about an option."""
+    extra = option.get_help_extra(context)
+    kind = option.type
+    if option.is_flag:
+        values: Cell | str = ""
+    elif isinstance(kind, click.Choice):
+        values = [str(choice) for choice in kind.choices]
+    else:
+        values = extra.get("range") or (option.metavar or kind.name).upper()
+    default = [extra["default"]] if "default" in extra else ""
+    return [*option.opts, *option.secondary_opts], values, default, option.help or ""
+
+
+class Program(SphinxDirective):
+    """The commands of a program, each with its options."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """A section for each command."""
+        module, _, name = self.arguments[0].partition(":")
+        group: click.Group = getattr(import_module(module), name)
+        outer = click.Context(group)
+        sections: list[nodes.Node] = []
+        for title in group.list_commands(outer):
+            command = group.get_command(outer, title)
+            if command is None:
+                continue
+            context = click.Context(command, outer, info_name=title, show_default=True)
+            section = nodes.section(ids=[title], names=[title])
+            section += nodes.title("", title)
+            section += sentences(command.help)
+            usage = " ".join(command.collect_usage_pieces(context))
+            section += nodes.literal_block(
+                "", f"{self.arguments[1]} {title} {usage}", language="text"
+            )
+            options = [p for p in command.params if isinstance(p, click.Option)]
+            if options:
+                head = ("option", "values", "default", "meaning")
+                section += table(head, (option_row(option, context) for option in options))
+            sections.append(section)
+        return [*sections, sentences(group.epilog)]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make the directives known to Sphinx."""
     app.add_directive("operation-table", OperationTable)
     app.add_directive("error-table", ErrorTable)
+    app.add_directive("program", Program)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

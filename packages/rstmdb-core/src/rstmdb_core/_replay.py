@@ -17,13 +17,17 @@ class Logged(Protocol):
     """A record of a log. `legacy` tells that the original wrote it."""
 
     @property
-    def kind(self) -> int: ...
+    def kind(self) -> int:
+        """What it is, see ENTRY_KINDS."""
     @property
-    def payload(self) -> bytes: ...
+    def payload(self) -> bytes:
+        """The entry, encoded."""
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Its position in the log."""
     @property
-    def legacy(self) -> bool: ...
+    def legacy(self) -> bool:
+        """Whether the original wrote it, as JSON."""
 
 
 _STEPS: Final[dict[int, tuple[Callable[[bytes], Entry], Callable[[State, Any, int], None]]]] = {

@@ -17,6 +17,8 @@ from ._entries import ENTRY_KINDS, Entry, decode_entry, encode_entry
 from ._results import Repeat, WriteResult, result_of
 from ._state import State
 
+__all__ = ["MemoryEngine"]
+
 
 class MemoryEngine:
     """Decides, logs in memory and evolves, as storage does on disk.
