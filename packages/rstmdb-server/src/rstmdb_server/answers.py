@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import Struct
+
 from rstmdb_protocol import MAX_PAYLOAD_BYTES, ErrorCode, InvalidRequest, Request, WireMode
 
 if TYPE_CHECKING:
@@ -21,36 +23,22 @@ Agreed = tuple[WireMode, Sequence[str]]
 """What HELLO settled: wire mode and features."""
 
 
-class Held:
+class Held(Struct, gc=False):
     """An answer that waits: for its offset to be released, or for its work to be done."""
 
-    __slots__ = ("began", "error", "offset", "op", "payload", "request", "speaks", "starts")
-
-    def __init__(
-        self,
-        request: Asked,
-        payload: bytes,
-        offset: int,
-        began: float,
-        *,
-        op: str = "",
-        error: str = "",
-        speaks: Agreed | None = None,
-        starts: Subscription | None = None,
-    ) -> None:
-        self.request = request
-        self.payload = payload
-        self.offset = offset
-        self.began = began
-        """When its request was taken up, on time.perf_counter."""
-        self.op = op
-        """The operation to count it under; empty where there is none."""
-        self.error = error
-        """Its error code; empty for a result."""
-        self.speaks = speaks
-        """How this answer and all after it are put on the wire, where that changes."""
-        self.starts = starts
-        """The subscription whose events may follow this answer."""
+    request: Asked
+    payload: bytes
+    offset: int
+    began: float
+    """When its request was taken up, on time.perf_counter."""
+    op: str = ""
+    """The operation to count it under; empty where there is none."""
+    error: str = ""
+    """Its error code; empty for a result."""
+    speaks: Agreed | None = None
+    """How this answer and all after it are put on the wire, where that changes."""
+    starts: Subscription | None = None
+    """The subscription whose events may follow this answer."""
 
 
 class Answered(NamedTuple):

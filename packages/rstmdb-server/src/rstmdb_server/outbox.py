@@ -197,15 +197,18 @@ class Outbox:
         """Let go of the answers that may leave now."""
         held = self._held
         released = self._gate.released
-        metrics = self.hub.metrics
         now = perf_counter()
+        op, began, alike = "", 0.0, 0  # answers to one op of one read are counted together
         while held and held[0].offset <= released:
             answer = held.popleft()
             self._held_bytes -= len(answer.payload)
-            if answer.op:
-                metrics.requests[answer.op] += 1
-                metrics.request_duration[answer.op].observe(now - answer.began)
+            if answer.op is op and answer.began == began:
+                alike += 1
+            else:
+                self._count(op, now - began, alike)
+                op, began, alike = answer.op, answer.began, 1
             self._let_go(answer, now)
+        self._count(op, now - began, alike)
         if not held:
             self.hub.waiting.pop(self, None)
         self.flush()
@@ -247,7 +250,8 @@ class Outbox:
             self.transport.close()
 
     def _response_meta(self, request: Asked, offset: int, wrote: bool) -> ResponseMeta | UnsetType:
-        trace_id = trace_of(request)
+        asked = request.meta if isinstance(request, Request) else request
+        trace_id = None if asked is None else asked.trace_id
         if wrote:
             return ResponseMeta(offset or None, self.hub.server_time(), trace_id)
         return UNSET if trace_id is None else ResponseMeta(trace_id=trace_id)
@@ -255,14 +259,18 @@ class Outbox:
     def _count_answered(self) -> None:
         """Count the requests that were answered at once: their answers leave together now."""
         answered = self._answered
-        if not answered:
-            return
-        metrics = self.hub.metrics
-        elapsed = perf_counter() - self._began
-        for op, count in answered.items():
+        if answered:
+            elapsed = perf_counter() - self._began
+            for op, count in answered.items():
+                self._count(op, elapsed, count)
+            answered.clear()
+
+    def _count(self, op: str, secs: float, count: int) -> None:
+        """Count requests of an operation that took as long; without an operation, nothing."""
+        if op:
+            metrics = self.hub.metrics
             metrics.requests[op] += count
-            metrics.request_duration[op].observe(elapsed, count)
-        answered.clear()
+            metrics.request_duration[op].observe(secs, count)
 
     def buffered_bytes(self) -> int:
         """Bytes of answers and events that wait for this connection."""

@@ -23,6 +23,7 @@ from rstmdb_protocol import (
 )
 
 from . import refusals
+from .answers import Held
 from .errors import RequestRefused
 from .outbox import Outbox
 from .rate import TokenBucket
@@ -137,8 +138,10 @@ class Session(Outbox):
                         meta = UNSET
                     payload = encode_ok(request.id, result, meta)
                     size = len(payload)
-                    if held or offset > gate.released or size > MAX_PAYLOAD_BYTES or observed:
+                    if observed or size > MAX_PAYLOAD_BYTES:
                         self.send(request, payload, offset)
+                    elif held or offset > gate.released:
+                        self._hold(Held(request, payload, offset, self._began, op))
                     else:
                         out.append(self._pack(payload))
                         answered[op] = answered.get(op, 0) + 1
