@@ -137,6 +137,7 @@ def kill_while_writing(
         applied = [(at, entry["payload"]["n"]) for at, entry in log if entry["instance_id"] == name]
         assert applied == list(zip(offsets, range(writes), strict=True)), name
     assert len(done) == WRITERS
+    print(f"{kills} kills, {total} writes, each applied once; {len(seen)} events, each seen once")
 
 
 BOTH = pytest.mark.parametrize(
