@@ -32,10 +32,11 @@ ORDER: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of whoever runs the tests do not count."""
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The variables and profiles of whoever runs the tests do not count."""
     for name in [name for name in os.environ if name.startswith("RSTMDB_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 
 @pytest.fixture(scope="module")

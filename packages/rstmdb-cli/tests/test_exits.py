@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -117,21 +116,6 @@ def test_a_reader_that_goes_away_is_no_traceback(
     os.close(writing)
     _, stderr = process.communicate()
     assert (process.returncode, stderr) == (1, "")
-
-
-def test_names_are_bold_on_a_terminal_and_nowhere_else(
-    server: ServerProcess, wire: Wire, spawn: Spawn
-) -> None:
-    ours, its = pty.openpty()
-    shown = {}
-    for output in ("table", "json"):
-        process = spawn("-s", server.address, "-o", output, "list-machines", stdout=its)
-        assert process.wait() == 0
-        shown[output] = os.read(ours, 4096)
-    os.close(ours)
-    os.close(its)
-    assert shown["table"].startswith(b"\x1b[1mMACHINE  VERSIONS\x1b[0m\r\norder    [1]\r\n")
-    assert b"\x1b" not in shown["json"]
 
 
 # -- unreachable, timeouts -------------------------------------------------------------------------

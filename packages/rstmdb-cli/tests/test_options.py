@@ -22,6 +22,7 @@ GLOBAL = {
     "server": ("-s", "--server"),
     "token": ("-t", "--token"),
     "url": ("--url",),
+    "profile": ("--profile",),
     "tls": ("--tls",),
     "ca_cert": ("--ca-cert",),
     "client_cert": ("--client-cert",),
@@ -36,17 +37,18 @@ COMMANDS = {
     "ping": "",
     "info": "",
     "put-machine": "-n --name -v --version DEFINITION",
-    "get-machine": "[MACHINE] [VERSION] -n --name -v --version --diagram",
+    "get-machine": "[MACHINE] [VERSION] -n --name -v --version --diagram --svg",
     "list-machines": "--limit --offset",
     "create-instance": "-m --machine -V --version -i --id -c --ctx --idempotency-key",
-    "get-instance": "ID",
+    "get-instance": "ID --diagram --svg",
     "list-instances": "--machine --state --limit --offset",
     "apply-event": "-i --id -e --event -p --payload --expected-state --expected-offset --event-id "
     "--idempotency-key",
     "delete-instance": "ID --idempotency-key",
-    "batch": "FILE --atomic",
+    "batch": "FILE --atomic --import-id --from-line",
     "watch-instance": "ID --no-ctx --from-offset",
     "watch-all": "--machines --from-states --to-states --events --no-ctx --from-offset",
+    "top": "--interval --count",
     "snapshot-instance": "ID",
     "wal-read": "-f --from --from-offset -l --limit",
     "wal-stats": "",
@@ -59,6 +61,8 @@ COMMANDS = {
     "stats": "DIRECTORY",
     "hash-token": "TOKEN",
     "flush-all": "--yes",
+    "repl": "",
+    "completion": "{bash|zsh|fish}",
 }
 
 

@@ -49,9 +49,10 @@ _HINTS = {
 
 
 @contextmanager
-def reported(*, verbose: bool) -> Iterator[None]:
+def reported(*, verbose: bool, name: str = "rstmdb-cli: ") -> Iterator[None]:
     """Turn what is raised into a message and an exit code; a traceback only when `verbose`.
 
+    `name` is what the message begins with.
     What click itself knows how to report passes, a reader that has gone away among it.
     """
     try:
@@ -62,7 +63,7 @@ def reported(*, verbose: bool) -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
         message, code = _described(error, verbose=verbose)
-        click.echo(f"rstmdb-cli: {escaped(message)}", err=True)
+        click.echo(f"{name}{escaped(message)}", err=True)
         sys.exit(code)
 
 

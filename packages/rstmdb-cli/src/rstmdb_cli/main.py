@@ -9,6 +9,7 @@ import click
 from .commands import SUBJECTS, load
 from .exits import CODES_HELP, reported
 from .output import FORMATS
+from .profiles import profile_names
 from .session import Session
 
 __all__ = ["main"]
@@ -34,17 +35,23 @@ def _address(_context: click.Context, _parameter: click.Parameter, value: str) -
     return value
 
 
+def _profiles(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    return [name for name in profile_names() if name.startswith(begun)]
+
+
 _FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.group(
     cls=_CommandLine,
+    invoke_without_command=True,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "show_default": True,
     },
-    epilog=f"Exit codes: {CODES_HELP}.",
+    epilog="Begin with: rstmdb-cli put-machine --help, which shows a whole definition, or with "
+    f"rstmdb-cli repl, whose help leads through the first steps. Exit codes: {CODES_HELP}.",
 )
 @click.option(
     "-s", "--server", envvar="RSTMDB_SERVER", default="127.0.0.1:7401", metavar="HOST:PORT",
@@ -57,6 +64,11 @@ _FILE = click.Path(exists=True, dir_okay=False)
     "--url", envvar="RSTMDB_URL", metavar="URL", show_envvar=True,
     help="Server, token and TLS at once: rstmdb://TOKEN@HOST:PORT, or rstmdbs:// for TLS. "
     "--server goes before the variable.",
+)  # fmt: skip
+@click.option(
+    "--profile", envvar="RSTMDB_PROFILE", metavar="NAME", show_envvar=True,
+    shell_complete=_profiles,
+    help="Take all this from [profiles.NAME] in ~/.config/rstmdb/config.toml.",
 )  # fmt: skip
 @click.option(
     "--tls", is_flag=True, envvar="RSTMDB_TLS", show_envvar=True,
@@ -97,7 +109,11 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--json", "as_json", is_flag=True, help="Short for --output json.")
 @click.version_option(None, "--version", package_name="rstmdb-cli", prog_name="rstmdb-cli")
 @click.pass_context
-def main(context: click.Context, /, *, as_json: bool, output: str, **options: Any) -> None:
-    """Talk to an rstmdb server."""
-    del options["verbose"]  # which is for whoever reports errors
-    context.obj = Session.resolve(context, output="json" if as_json else output, **options)
+def main(context: click.Context, /, **_options: Any) -> None:
+    """Talk to an rstmdb server.
+
+    Without a command it reads commands, as the command repl does.
+    """
+    context.obj = Session.of(context)
+    if context.invoked_subcommand is None:
+        context.invoke(load("repl"))

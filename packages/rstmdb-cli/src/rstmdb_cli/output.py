@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-__all__ = ["FORMATS", "encoded", "escaped", "show", "show_rows"]
+__all__ = ["FORMATS", "cell", "encoded", "escaped", "show", "show_rows"]
 
 FORMATS = ("table", "json", "ndjson", "yaml")
 
+_TIMES = ("created_at", "updated_at")
+"""Fields in milliseconds since 1970, which tables show as dates."""
 
-def show(result: dict[str, Any], output: str) -> None:
+
+def show(result: Mapping[str, Any], output: str) -> None:
     """Show one object: a line a field, or in the format asked for."""
     if output != "table":
         click.echo(encoded(result, output))
         return
+    if sys.stdout.isatty():
+        from .tables import print_fields
+
+        print_fields(result)
+        return
     width = max((len(name) for name in result), default=0)
     for name, value in result.items():
-        click.echo(f"{click.style(name.ljust(width), bold=True)}  {_cell(value)}")
+        click.echo(f"{name.ljust(width)}  {cell(name, value)}")
 
 
-def show_rows(result: dict[str, Any], rows: str, output: str, columns: Sequence[str]) -> None:
+def show_rows(result: Mapping[str, Any], rows: str, output: str, columns: Sequence[str]) -> None:
     """Show a list inside a result: aligned columns, one JSON object a line, or the whole."""
     items: list[dict[str, Any]] = result[rows]
     if output == "ndjson":
@@ -33,17 +42,20 @@ def show_rows(result: dict[str, Any], rows: str, output: str, columns: Sequence[
     if output != "table":
         click.echo(encoded(result, output))
         return
-    lines = [[name.upper() for name in columns]]
-    lines += [[_cell(item.get(name)) for name in columns] for item in items]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    padded = ([c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines)
-    heading, *texts = ("  ".join(cells).rstrip() for cells in padded)
-    click.echo(click.style(heading, bold=True))
-    for text in texts:
-        click.echo(text)
     rest = {name: value for name, value in result.items() if name != rows}
+    if sys.stdout.isatty():
+        from .tables import print_rows
+
+        print_rows(items, columns, rest)
+        return
+    lines = [[name.upper() for name in columns]]
+    lines += [[cell(name, item.get(name)) for name in columns] for item in items]
+    widths = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (text + " " * (w - _columns(text)) for text, w in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
     if rest:
-        click.echo(", ".join(f"{name}: {_cell(value)}" for name, value in rest.items()))
+        click.echo(", ".join(f"{name}: {cell(name, value)}" for name, value in rest.items()))
 
 
 def encoded(value: Any, output: str) -> str:
@@ -68,10 +80,32 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
-def _cell(value: Any) -> str:
-    """A value on one line."""
+def cell(name: str, value: Any) -> str:
+    """The value of a field on one line, for people."""
     if value is None:
         return "-"
+    if name in _TIMES and isinstance(value, int):
+        return _date(value)
     if isinstance(value, str) and value.isprintable():
         return value
     return encoded(value, "ndjson")
+
+
+def _date(at_ms: int) -> str:
+    """A time as RFC 3339 has it, in UTC, to the second."""
+    from datetime import UTC, datetime, timedelta
+
+    try:
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return str(at_ms)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for East Asian letters."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)

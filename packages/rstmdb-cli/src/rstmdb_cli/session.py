@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
+from .profiles import apply_profile
+
 if TYPE_CHECKING:
     from rstmdb_client import SyncClient, Target
+
+    from .lookup import Lookup
 
 __all__ = ["Session", "pass_session"]
 
@@ -19,13 +25,27 @@ class Session(NamedTuple):
     """The global options of one invocation.
 
     `options` are the client's own: `over` go before what the URL says, `under` count where
-    it says nothing.
+    it says nothing. `kept` is a connection that outlives a command, and `lookup` what completion
+    asks; the REPL has both.
     """
 
     url: str
     over: dict[str, Any]
     under: dict[str, Any]
     output: str
+    kept: SyncClient | None = None
+    lookup: Lookup | None = None
+
+    @classmethod
+    def of(cls, context: click.Context) -> Session:
+        """What the parameters of the main command come to. Raises UsageError."""
+        apply_profile(context)
+        options = dict(context.params)
+        for name in ("verbose", "profile"):
+            del options[name]
+        if options.pop("as_json"):
+            options["output"] = "json"
+        return cls.resolve(context, **options)
 
     @classmethod
     def resolve(
@@ -78,16 +98,33 @@ class Session(NamedTuple):
             raise click.UsageError(f"the files for TLS can't be used: {error}") from error
         return target
 
+    def address(self) -> str:
+        """The servers, as a person would name them. Raises UsageError."""
+        return ", ".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            for host, port in self.target().hosts
+        )
+
     def client(self) -> SyncClient:
         """A client that is not connected yet."""
         from rstmdb_client import SyncClient
 
         return SyncClient(self.target())
 
+    @contextmanager
+    def connected(self) -> Iterator[SyncClient]:
+        """A client that is connected: the one that is kept, or one for this command alone."""
+        if self.kept is not None:
+            self.kept.connect()
+            yield self.kept
+            return
+        with self.client() as client:
+            yield client
+
     def call(self, op: str, **params: Any) -> dict[str, Any]:
         """Send one request and return exactly the protocol's result object."""
         given = {name: value for name, value in params.items() if value is not None}
-        with self.client() as client:
+        with self.connected() as client:
             return client.call(op, given)
 
 

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from .examples import EXAMPLES
+
 __all__ = ["SUBJECTS", "load"]
 
 SUBJECTS = {
@@ -22,6 +24,7 @@ SUBJECTS = {
     "batch": "batch",
     "watch-instance": "watches",
     "watch-all": "watches",
+    "top": "top",
     "snapshot-instance": "log",
     "wal-read": "log",
     "wal-stats": "log",
@@ -34,6 +37,8 @@ SUBJECTS = {
     "stats": "offline",
     "hash-token": "admin",
     "flush-all": "admin",
+    "repl": "repl",
+    "completion": "completion",
 }
 """Each command's module, in the order in which help shows them."""
 
@@ -42,4 +47,7 @@ def load(name: str) -> click.Command:
     """The command of that name: the function in its module that is called so."""
     module = import_module(f"{__name__}.{SUBJECTS[name]}")
     command: click.Command = getattr(module, name.replace("-", "_"))
+    if name in EXAMPLES:
+        lines = (f"  {'' if line[0] == ' ' else 'rstmdb-cli '}{line}" for line in EXAMPLES[name])
+        command.epilog = "\n".join(["\b", "Examples:", *lines])
     return command

@@ -43,9 +43,8 @@ def hash_token(token: str) -> None:
 def flush_all(session: Session, yes: bool) -> None:
     """Remove all machines and instances."""
     if not yes:
-        hosts = ", ".join(f"{host}:{port}" for host, port in session.target().hosts)
         try:
-            click.confirm(f"Remove everything from {hosts}?", abort=True, err=True)
+            click.confirm(f"Remove everything from {session.address()}?", abort=True, err=True)
         except click.Abort:
             click.echo("rstmdb-cli: nothing was removed; --yes does not ask", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None

@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
+from rstmdb_cli import completing
 from rstmdb_cli.output import show, show_rows
 from rstmdb_cli.session import Session, pass_session
 from rstmdb_cli.values import VERSION, json_object
+
+from .pictures import DIAGRAM, SVG, draw
 
 __all__ = ["apply_event", "create_instance", "delete_instance", "get_instance", "list_instances"]
 
@@ -17,8 +20,14 @@ _COLUMNS = ("id", "machine", "version", "state", "created_at", "updated_at", "la
 
 
 @click.command("create-instance")
-@click.option("-m", "--machine", required=True, help="Name of the machine.")
-@click.option("-V", "--version", type=VERSION, required=True, help="Version of the machine.")
+@click.option(
+    "-m", "--machine", required=True, shell_complete=completing.machines,
+    help="Name of the machine.",
+)  # fmt: skip
+@click.option(
+    "-V", "--version", type=VERSION, required=True, shell_complete=completing.versions,
+    help="Version of the machine.",
+)  # fmt: skip
 @click.option("-i", "--id", "instance_id", help="The server makes a UUID when absent.")
 @click.option(
     "-c", "--ctx", type=json_object, metavar="JSON", help="Initial context: JSON, @file or -."
@@ -46,16 +55,28 @@ def create_instance(
 
 
 @click.command("get-instance")
-@click.argument("instance_id", metavar="ID")
+@click.argument("instance_id", metavar="ID", shell_complete=completing.instances)
+@DIAGRAM
+@SVG
 @pass_session
-def get_instance(session: Session, instance_id: str) -> None:
-    """Show the instance ID."""
-    show(session.call("GET_INSTANCE", instance_id=instance_id), session.output)
+def get_instance(session: Session, instance_id: str, diagram: bool, svg: str | None) -> None:
+    """Show the instance ID.
+
+    A picture is that of its machine, with the instance's current state marked.
+    """
+    instance = session.call("GET_INSTANCE", instance_id=instance_id)
+    if not (diagram or svg):
+        show(instance, session.output)
+        return
+    state, version = instance["state"], instance["version"]
+    machine = session.call("GET_MACHINE", machine=instance["machine"], version=version)
+    title = f"{instance_id} in {state}, {instance['machine']} version {version}"
+    draw(machine["definition"], title, diagram=diagram, svg=svg, current=state)
 
 
 @click.command("list-instances")
-@click.option("--machine", help="Only those of this machine.")
-@click.option("--state", help="Only those in this state.")
+@click.option("--machine", shell_complete=completing.machines, help="Only those of this machine.")
+@click.option("--state", shell_complete=completing.states, help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(min=0), help="100 unless given, at most 10000.")
 @click.option("--offset", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
 @pass_session
@@ -77,8 +98,13 @@ def list_instances(
 
 
 @click.command("apply-event")
-@click.option("-i", "--id", "instance_id", required=True, help="Id of the instance.")
-@click.option("-e", "--event", required=True, help="Name of the event.")
+@click.option(
+    "-i", "--id", "instance_id", required=True, shell_complete=completing.instances,
+    help="Id of the instance.",
+)  # fmt: skip
+@click.option(
+    "-e", "--event", required=True, shell_complete=completing.events, help="Name of the event."
+)
 @click.option(
     "-p",
     "--payload",
@@ -86,7 +112,10 @@ def list_instances(
     metavar="JSON",
     help="Merged into the context: JSON, @file, -.",
 )
-@click.option("--expected-state", help="Refuse unless the instance is in this state.")
+@click.option(
+    "--expected-state", shell_complete=completing.states,
+    help="Refuse unless the instance is in this state.",
+)  # fmt: skip
 @click.option(
     "--expected-offset", type=click.IntRange(min=0), help="Refuse unless it was last changed there."
 )
@@ -118,7 +147,7 @@ def apply_event(
 
 
 @click.command("delete-instance")
-@click.argument("instance_id", metavar="ID")
+@click.argument("instance_id", metavar="ID", shell_complete=completing.instances)
 @click.option("--idempotency-key", help=_KEY_HELP)
 @pass_session
 def delete_instance(session: Session, instance_id: str, idempotency_key: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rstmdb_cli import completing
 from rstmdb_cli.output import show, show_rows
 from rstmdb_cli.session import Session, pass_session
 
@@ -31,7 +32,7 @@ def wal_stats(session: Session) -> None:
 
 
 @click.command("snapshot-instance")
-@click.argument("instance_id", metavar="ID")
+@click.argument("instance_id", metavar="ID", shell_complete=completing.instances)
 @pass_session
 def snapshot_instance(session: Session, instance_id: str) -> None:
     """Write the instance ID out as a snapshot."""

@@ -6,33 +6,50 @@ from typing import Any
 
 import click
 
+from rstmdb_cli import completing
 from rstmdb_cli.output import show, show_rows
 from rstmdb_cli.session import Session, pass_session
 from rstmdb_cli.values import VERSION, json_object
+
+from .pictures import DIAGRAM, SVG, draw
 
 __all__ = ["get_machine", "list_machines", "put_machine"]
 
 
 @click.command("put-machine")
-@click.option("-n", "--name", required=True, help="Name of the machine.")
+@click.option(
+    "-n", "--name", required=True, shell_complete=completing.machines, help="Name of the machine."
+)
 @click.option("-v", "--version", type=VERSION, required=True, help="Version, from 1.")
 @click.argument("definition", type=json_object)
 @pass_session
 def put_machine(session: Session, name: str, version: int, definition: dict[str, Any]) -> None:
     """Register a machine.
 
-    DEFINITION is JSON, @file, or - for standard input.
+    DEFINITION is JSON, @file, or - for standard input: an object with "states", "initial" and
+    "transitions", each of which has "from" (a state or a list), "event", "to" and perhaps "guard".
+    A version is for ever: what is different gets the next number.
     """
     result = session.call("PUT_MACHINE", machine=name, version=version, definition=definition)
     show(result, session.output)
 
 
 @click.command("get-machine")
-@click.argument("machine", required=False)
-@click.argument("machine_version", metavar="[VERSION]", type=VERSION, required=False)
-@click.option("-n", "--name", help="Name of the machine, if not given as an argument.")
-@click.option("-v", "--version", type=VERSION, help="Version; the newest when absent.")
-@click.option("--diagram", is_flag=True, help="Draw it, as text for Mermaid.")
+@click.argument("machine", required=False, shell_complete=completing.machines)
+@click.argument(
+    "machine_version", metavar="[VERSION]", type=VERSION, required=False,
+    shell_complete=completing.versions,
+)  # fmt: skip
+@click.option(
+    "-n", "--name", shell_complete=completing.machines,
+    help="Name of the machine, if not given as an argument.",
+)  # fmt: skip
+@click.option(
+    "-v", "--version", type=VERSION, shell_complete=completing.versions,
+    help="Version; the newest when absent.",
+)  # fmt: skip
+@DIAGRAM
+@SVG
 @pass_session
 def get_machine(
     session: Session,
@@ -41,6 +58,7 @@ def get_machine(
     name: str | None,
     version: int | None,
     diagram: bool,
+    svg: str | None,
 ) -> None:
     """Show the definition of MACHINE."""
     if (machine and name) or (machine_version and version):
@@ -49,10 +67,9 @@ def get_machine(
     if not wanted:
         raise click.UsageError("name the machine: rstmdb-cli get-machine NAME")
     result = session.call("GET_MACHINE", machine=wanted, version=machine_version or version)
-    if diagram:
-        from rstmdb_cli.diagram import mermaid
-
-        click.echo(mermaid(result["definition"]))
+    if diagram or svg:
+        title = f"{result['machine']} version {result['version']}"
+        draw(result["definition"], title, diagram=diagram, svg=svg)
         return
     show(result, session.output)
 

@@ -6,15 +6,15 @@ They need the distribution rstmdb-storage, which `pip install rstmdb-cli[offline
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from rstmdb_cli.exits import SERVER
-from rstmdb_cli.output import show
+from rstmdb_cli.output import escaped, show
+from rstmdb_cli.progress import progress
 from rstmdb_cli.session import Session, pass_session
 
 __all__ = ["dump", "repair", "restore", "stats", "verify"]
@@ -44,21 +44,6 @@ def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.length = max(total, 1)
-            bar.update(done - bar.pos)
-
-        yield advance
-
-
 @click.command()
 @click.argument("directory", type=_DIRECTORY)
 @pass_session
@@ -67,8 +52,8 @@ def verify(session: Session, directory: str) -> None:
 
     Reads every record and snapshot and changes nothing.
     """
-    with _tools() as offline, _progress("verifying") as progress:
-        report = offline.verify_database(directory, progress=progress)
+    with _tools() as offline, progress("verifying") as advance:
+        report = offline.verify_database(directory, progress=advance)
     show(_plain(report), session.output)
     if not report.opens:
         raise click.exceptions.Exit(SERVER)
@@ -98,9 +83,9 @@ def repair(session: Session, directory: str, skip: bool, yes: bool) -> None:
 @click.option("--skip-damage", is_flag=True, help="Go on past what can't be read.")
 def dump(directory: str, skip_damage: bool) -> None:
     """Print snapshot and log as JSON lines."""
-    with _tools() as offline, _progress("dumping") as progress:
-        for item in offline.dump_database(directory, skip_damage=skip_damage, progress=progress):
-            click.echo(json.dumps(_plain(item), ensure_ascii=False))
+    with _tools() as offline, progress("dumping", printing=True) as advance:
+        for item in offline.dump_database(directory, skip_damage=skip_damage, progress=advance):
+            click.echo(escaped(json.dumps(_plain(item), ensure_ascii=False)))
 
 
 @click.command()
@@ -123,6 +108,6 @@ def restore(session: Session, source: str, target: str, to_offset: int | None) -
 
     To its newest state, or to the offset given; a batch that the offset cuts is left out.
     """
-    with _tools() as offline, _progress("restoring") as progress:
-        result = offline.restore_backup(source, target, to_offset=to_offset, progress=progress)
+    with _tools() as offline, progress("restoring") as advance:
+        result = offline.restore_backup(source, target, to_offset=to_offset, progress=advance)
     show(_plain(result), session.output)

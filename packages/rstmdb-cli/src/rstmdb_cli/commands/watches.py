@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rstmdb_cli import completing
 from rstmdb_cli.output import encoded
 from rstmdb_cli.session import Session, pass_session
 from rstmdb_cli.values import names
@@ -17,7 +18,7 @@ from rstmdb_cli.values import names
 if TYPE_CHECKING:
     from rstmdb_client import SyncWatch
 
-__all__ = ["watch_all", "watch_instance"]
+__all__ = ["until_ctrl_c", "watch_all", "watch_instance"]
 
 _NO_CTX = click.option("--no-ctx", is_flag=True, help="Leave contexts out.")
 _FROM = click.option(
@@ -30,7 +31,7 @@ def _print_events(begin: Callable[[], SyncWatch]) -> None:
     from msgspec import to_builtins
 
     # A watch that is refused is closed as well.
-    with _until_ctrl_c(), closing(begin()) as watch, watch:
+    with until_ctrl_c("stopped watching"), closing(begin()) as watch, watch:
         offset = watch.begun.get("wal_offset", watch.begun.get("current_wal_offset"))
         click.echo(f"watching, the log is at {offset}; Ctrl-C ends", err=True)
         for event in watch:
@@ -38,8 +39,8 @@ def _print_events(begin: Callable[[], SyncWatch]) -> None:
 
 
 @contextmanager
-def _until_ctrl_c() -> Iterator[None]:
-    """Ctrl-C ends the block and is no failure.
+def until_ctrl_c(note: str) -> Iterator[None]:
+    """Ctrl-C ends the block and is no failure; `note` is then said.
 
     A second one, which may come at the same time (`timeout` sends two), is not heard: it would
     break off the end of the program.
@@ -55,14 +56,15 @@ def _until_ctrl_c() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("stopped watching", err=True)
+        if note:
+            click.echo(note, err=True)
     finally:
         if signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, before)
 
 
 @click.command("watch-instance")
-@click.argument("instance_id", metavar="ID")
+@click.argument("instance_id", metavar="ID", shell_complete=completing.instances)
 @_NO_CTX
 @_FROM
 @pass_session
@@ -80,10 +82,22 @@ def watch_instance(
 
 
 @click.command("watch-all")
-@click.option("--machines", type=names, help="Only these machines, separated by commas.")
-@click.option("--from-states", type=names, help="Only transitions out of these states.")
-@click.option("--to-states", type=names, help="Only transitions into these states.")
-@click.option("--events", type=names, help="Only these events.")
+@click.option(
+    "--machines", type=names, shell_complete=completing.listed(completing.machines),
+    help="Only these machines, separated by commas.",
+)  # fmt: skip
+@click.option(
+    "--from-states", type=names, shell_complete=completing.listed(completing.states),
+    help="Only transitions out of these states.",
+)  # fmt: skip
+@click.option(
+    "--to-states", type=names, shell_complete=completing.listed(completing.states),
+    help="Only transitions into these states.",
+)  # fmt: skip
+@click.option(
+    "--events", type=names, shell_complete=completing.listed(completing.events),
+    help="Only these events.",
+)  # fmt: skip
 @_NO_CTX
 @_FROM
 @pass_session

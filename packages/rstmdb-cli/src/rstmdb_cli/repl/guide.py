@@ -1,0 +1,83 @@
+"""Help inside the REPL: the first steps, all commands by subject, and each in detail."""
+
+from __future__ import annotations
+
+import click
+
+from rstmdb_cli.commands import SUBJECTS, load
+from rstmdb_cli.output import escaped
+
+from .grammar import COMMANDS, OWN, SHORT, outline
+
+__all__ = ["explain", "overview"]
+
+_STEPS = {
+    "A machine is a set of states, and of events that lead from one to another:": (
+        'put light 1 {"states": ["off", "on"], "initial": "off", "transitions": [',
+        '  {"from": "off", "event": "SWITCH", "to": "on"},',
+        '  {"from": "on", "event": "SWITCH", "to": "off"}]}',
+    ),
+    "Create an instance of it, with an id and a context of your own:": (
+        'create light 1 hall {"watts": 40}',
+    ),
+    "Apply events; Tab after the id shows which are allowed now:": ("apply hall SWITCH",),
+    "Look at it, or draw its machine with its state marked:": (
+        "get hall",
+        "get hall --svg hall.svg",
+    ),
+    "Watch what others do, until Ctrl-C:": ("watch",),
+}
+
+_GROUPS = {
+    "Machines": ("machines", "instances"),
+    "Events as they come": ("watches", "top"),
+    "Log": ("log",),
+    "Server": ("admin", "batch"),
+    "Data directories, without a server": ("offline",),
+}
+
+
+def overview() -> str:
+    """What `help` shows."""
+    parts = [click.style("First steps", bold=True)]
+    for number, (text, lines) in enumerate(_STEPS.items(), 1):
+        parts.append(f"  {number}. {text}")
+        parts += [f"     {click.style(line, fg='cyan')}" for line in lines]
+    parts += ["", click.style("Short commands", bold=True)]
+    parts += _lines(list(SHORT))
+    for title, modules in _GROUPS.items():
+        named = [name for name in COMMANDS if SUBJECTS[name] in modules]
+        heading = "Machines and instances" if title == "Machines" else title
+        parts += ["", click.style(heading, bold=True), *_lines(named)]
+    parts += ["", click.style("This prompt", bold=True), *_lines(list(OWN))]
+    parts += [
+        "",
+        "JSON needs no quotes here, and goes on over lines until its brackets are closed; @FILE",
+        "reads it. Tab completes, Ctrl-R searches the history, Ctrl-C ends a line or a command.",
+        f"{click.style('help COMMAND', fg='cyan')} tells more of each.",
+    ]
+    return "\n".join(parts)
+
+
+def _lines(names: list[str]) -> list[str]:
+    found = [outline(name) for name in names]
+    width = min(44, max(len(usage) for usage, _ in found))
+    return [f"  {usage.ljust(width)}  {text}" for usage, text in found]
+
+
+def explain(name: str) -> str:
+    """What `help NAME` shows. Raises UsageError where there is no such command."""
+    if name in OWN:
+        usage, text = outline(name)
+        return f"Usage: {usage}\n\n  {text}"
+    short = SHORT.get(name)
+    full = short.command if short else name
+    if full not in COMMANDS:
+        raise click.UsageError(f"there is no command {escaped(name)!r}; help shows all")
+    command = load(full)
+    with click.Context(command, info_name=full, max_content_width=100) as context:
+        text = command.get_help(context).replace("  rstmdb-cli ", "  ")
+    if short is None:
+        return text
+    usage, _ = outline(name)
+    return f"{usage}\n\nis short for the command {full}.\n\n{text}"
