@@ -1,7 +1,10 @@
 """Install each built wheel into an empty environment of its own, and import it.
 
+    python install_alone.py DIST
+
 Siblings come from the same folder of wheels, everything else from the registry. The client's
-environment must hold none of the server's side. Run by `nox -s packages`.
+environment must hold none of the server's side. Done with every supported version of Python that
+is installed.
 """
 
 from __future__ import annotations
@@ -9,34 +12,27 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-DISTRIBUTIONS = ("protocol", "wal", "core", "storage", "server", "client", "cli", "bench")
+from environments import DISTRIBUTIONS, make_environment
+from pythons import installed
+
 SERVER_SIDE = {"rstmdb-server", "rstmdb-storage", "rstmdb-core", "rstmdb-wal"}
 CLIENT_SIDE = ("client", "cli", "bench")
+LIST = "import importlib.metadata as m; print(*(d.name for d in m.distributions()), sep='\\n')"
 
 
-def check(name: str, dist: Path, folder: Path) -> list[str]:
+def check(name: str, dist: Path, python: Path, folder: Path) -> list[str]:
     """Install one wheel alone; what is wrong with the result."""
-    environment = folder / name
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    wheel = next(dist.glob(f"rstmdb_{name}-*.whl"))
-    subprocess.run([python, "-m", "pip", "install", "-q", "--find-links", dist, wheel], check=True)
-    subprocess.run([python, "-c", f"import rstmdb_{name}"], check=True, cwd=folder)
-    listed = subprocess.run(
-        [python, "-m", "pip", "list", "--format=freeze"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    installed = {line.partition("==")[0] for line in listed.splitlines()}
-    print(f"rstmdb-{name}: {', '.join(sorted(installed - {'pip', 'setuptools'}))}")
+    alone = make_environment(folder / name, python, dist, name) / "python"
+    subprocess.run([alone, "-W", "error", "-c", f"import rstmdb_{name}"], check=True, cwd=folder)
+    listed = subprocess.run([alone, "-c", LIST], check=True, capture_output=True, text=True)
+    present = set(listed.stdout.split())
+    print(f"rstmdb-{name}: {', '.join(sorted(present))}")
     wrong = []
-    if name in CLIENT_SIDE and installed & SERVER_SIDE:
-        wrong.append(f"rstmdb-{name} pulls in {sorted(installed & SERVER_SIDE)}")
-    if "rstmdb" in installed:
+    if name in CLIENT_SIDE and present & SERVER_SIDE:
+        wrong.append(f"rstmdb-{name} pulls in {sorted(present & SERVER_SIDE)}")
+    if "rstmdb" in present:
         wrong.append(f"rstmdb-{name} pulls in the shipped client of another project")
     return wrong
 
@@ -44,8 +40,12 @@ def check(name: str, dist: Path, folder: Path) -> list[str]:
 def main() -> int:
     """Check every distribution; the exit code."""
     dist = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        wrong = [line for name in DISTRIBUTIONS for line in check(name, dist, Path(folder))]
+    wrong = []
+    for python in installed():
+        print(f"-- {python}")
+        with tempfile.TemporaryDirectory() as folder:
+            for name in DISTRIBUTIONS:
+                wrong += check(name, dist, python, Path(folder))
     print("\n".join(wrong) or "each distribution installs alone and imports")
     return 1 if wrong else 0
 

@@ -21,7 +21,7 @@ ALLOWED = {
         "prometheus-client", "starlette", "uvicorn",
     },
     "client": {"rstmdb-protocol", "anyio"},
-    "cli": {"rstmdb-client", "click", "PyYAML"},
+    "cli": {"rstmdb-client", "click", "PyYAML", "rich", "prompt_toolkit"},
     "bench": {"rstmdb-protocol", "click", "crc32c"},
 }  # fmt: skip
 
