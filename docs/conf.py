@@ -29,6 +29,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 default_role = "literal"  # docstrings are plain text with `names` in backquotes
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True

@@ -56,7 +56,7 @@ def paragraph(cell: Cell | str) -> nodes.paragraph:
 def method(owner: type, op: str) -> Cell:
     """The method of a client or database for an operation, if it has one."""
     name = op.lower()
-    return [name] if hasattr(owner, name) else []
+    return [name] if callable(getattr(owner, name, None)) else []
 
 
 def command(op: str) -> Cell:
@@ -172,9 +172,34 @@ class Program(SphinxDirective):
         return [*sections, sentences(group.epilog)]
 
 
+def tables_as_lists(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Docstrings are read in editors, so their tables are Markdown's; here they become RST's."""
+    done: list[str] = []
+    inside = False
+    for line in lines:
+        if not line.startswith("|"):
+            inside = False
+            done.append(line)
+        elif not inside:
+            inside = True
+            done += [".. list-table::", "   :header-rows: 1", "", *list_row(line)]
+        elif set(line) - set("|-: "):
+            done += list_row(line)
+    lines[:] = done
+
+
+def list_row(line: str) -> list[str]:
+    """A row of a Markdown table as one of a list-table."""
+    first, *rest = (cell.strip() for cell in line.strip("|").split("|"))
+    return [f"   * - {first}", *(f"     - {cell}" for cell in rest)]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make the directives known to Sphinx."""
     app.add_directive("operation-table", OperationTable)
     app.add_directive("error-table", ErrorTable)
     app.add_directive("program", Program)
+    app.connect("autodoc-process-docstring", tables_as_lists)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -46,9 +46,13 @@ def documented_modules() -> dict[str, set[str]]:
     """The modules of the API pages, each with the names that its page leaves out."""
     found = {}
     for page in DOCS.glob("reference/api/*.md"):
-        for module, options in AUTOMODULE.findall(page.read_text()):
+        text = page.read_text()
+        for module, options in AUTOMODULE.findall(text):
             left_out = re.search(r":exclude-members: (.*)", options)
-            found[module] = set(left_out[1].split(", ")) if left_out else set()
+            names = set(left_out[1].split(", ")) if left_out else set()
+            found[module] = names - set(
+                re.findall(rf"^\.\. autoclass:: {module}\.(\w+)$", text, re.MULTILINE)
+            )
     return found
 
 
