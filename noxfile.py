@@ -78,6 +78,8 @@ def types(session: nox.Session) -> None:
     _install(session, DISTRIBUTIONS, "mypy", "types-PyYAML", "pytest-benchmark", *TEST_TOOLS)
     for name in DISTRIBUTIONS:
         session.run("mypy", f"{_package(name)}/src", f"{_package(name)}/tests")
+        if (ROOT / _package(name) / "benchmarks").is_dir():
+            session.run("mypy", f"{_package(name)}/benchmarks")
     session.run("mypy", "tests", "examples", "benchmarks", "deploy")
 
 
@@ -189,12 +191,22 @@ def agree(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.agree", *session.posargs)
 
 
+MICRO_OPTIONS = (
+    "-p",
+    "no:cacheprovider",
+    "--benchmark-sort=name",
+    "--benchmark-columns=min,median,iqr,ops",
+    "--benchmark-max-time=0.5",
+    "--benchmark-disable-gc",
+)
+
+
 @nox.session
 def micro(session: nox.Session) -> None:
     """Micro benchmarks beside each package; arguments go to pytest."""
     _install(session, DISTRIBUTIONS, "pytest", "pytest-timeout", "pytest-benchmark")
     files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/benchmarks/*.py"))
-    session.run("pytest", *files, "--benchmark-sort=name", *session.posargs)
+    session.run("pytest", *files, *MICRO_OPTIONS, *session.posargs)
 
 
 @nox.session
