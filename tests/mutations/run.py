@@ -52,7 +52,7 @@ MUTATIONS = (
         "        except BaseException:",
     ),
     Mutation(
-        "a failed fsync is final: a second one is not believed", WAL, "_log.py",
+        "a failed fsync is final: a second one is not believed", WAL, "_commit.py",
         "        self.failed = error\n", "        self._released_before_failure = error\n",
     ),
     Mutation(

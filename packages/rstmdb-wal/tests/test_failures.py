@@ -216,3 +216,39 @@ def test_a_full_disk_under_a_lazy_policy_leaves_what_was_released_synced() -> No
     log.flush()
     assert log.durable == log.released == log.head
     assert [r.payload for r in open_log(fs.power_loss()).records] == [b"released"]
+
+
+def test_a_full_disk_under_a_write_in_place_is_undone_as_a_flush_is() -> None:
+    fs = SimulatedFileSystem()
+    log = open_log(fs, NEVER).log
+    kept = log.append(3, b"kept")
+    assert log.write_in_place(0) is not None
+    state = (log.next_sequence, log.head, log.next_offset)
+    lost = log.append(3, b"lost")
+    fs.inject("pwrite", 1, errno.ENOSPC)
+    result = log.write_in_place(0)
+    assert result is not None
+    assert (result.released, result.durable, result.failed) == (kept, kept, "full")
+    assert (log.next_sequence, log.head, log.next_offset) == state
+    assert log.append(3, b"again") == lost
+    again = log.write_in_place(0)
+    assert again is not None
+    assert again.failed is None
+    assert [r.payload for r in open_log(fs.crash(), NEVER).records] == [b"kept", b"again"]
+
+
+def test_any_other_failure_of_a_write_in_place_is_final() -> None:
+    fs = SimulatedFileSystem()
+    log = open_log(fs, NEVER).log
+    kept = log.append(3, b"kept")
+    log.write_in_place(0)
+    log.append(3, b"lost")
+    fs.inject("pwrite", 1, errno.EIO)
+    result = log.write_in_place(0)
+    assert result is not None
+    assert (result.released, result.failed) == (kept, "fatal")
+    with pytest.raises(LogFailed):
+        log.append(3, b"refused")
+    with pytest.raises(LogFailed):
+        log.write_in_place(0)
+    assert [r.payload for r in log.read(0)] == [b"kept"]

@@ -47,8 +47,8 @@ _encode_json = msgspec.json.Encoder().encode
 
 def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
     """Move an instance. The hot path: no call that a small event does not need."""
-    instance_id = entry.instance_id
-    instance = state.instances.get(instance_id)
+    prepared = entry is state.prepared_for
+    instance = state.prepared_instance if prepared else state.instances.get(entry.instance_id)
     if instance is None or offset <= instance.last_wal_offset:
         reason = "event already applied" if instance else "event of no instance"
         _ignore(state, entry, offset, reason)
@@ -62,7 +62,7 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
         state.last_timestamp = now
         if now >= state.sweep_at or not state.epoch:
             steps = _pass_time(state, now)
-    ctx: bytes = state.prepared if entry is state.prepared_for else _encode_json(entry.ctx)
+    ctx: bytes = state.prepared if prepared else _encode_json(entry.ctx)
     old_state = instance.state
     to_state = entry.to_state
     machine = instance.machine
@@ -74,7 +74,7 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
         target = by_state.get(to_state)
         if target is None:
             target = state.groups[machine].state_index(sys.intern(to_state))
-        by_state[old_state].discard(instance.state_offset, instance_id)
+        by_state[old_state].discard(instance.state_offset, instance.id)
         target.add(offset, instance.id)  # that one string is kept already
         to_state = target.name
         entered = offset
@@ -103,6 +103,7 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
         journal.append((offset, before, last, machine, touched, replaced_instance, instance, steps))
     state.touched[machine] = offset
     state.last_offset = offset
+    state.prepared_for = None  # true only of the state that it was worked out for
 
 
 def _create(state: State, entry: CreateInstance, offset: int) -> None:
@@ -160,6 +161,7 @@ def _create(state: State, entry: CreateInstance, offset: int) -> None:
         journal.append((offset, before, last, name, touched, added_instance, instance, steps))
     state.touched[name] = offset
     state.last_offset = offset
+    state.prepared_for = None  # true only of the state that it was worked out for
 
 
 def _delete(state: State, entry: DeleteInstance, offset: int) -> None:
@@ -289,6 +291,7 @@ def _finish(
     if machine is not None:
         state.touched[machine] = offset
     state.last_offset = offset
+    state.prepared_for = None  # true only of the state that it was worked out for
 
 
 def _ignore(state: State, entry: Entry, offset: int, reason: str) -> None:

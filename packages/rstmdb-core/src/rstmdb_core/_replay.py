@@ -19,12 +19,15 @@ class Logged(Protocol):
     @property
     def kind(self) -> int:
         """What it is, see ENTRY_KINDS."""
+
     @property
     def payload(self) -> bytes:
         """The entry, encoded."""
+
     @property
     def offset(self) -> int:
         """Its position in the log."""
+
     @property
     def legacy(self) -> bool:
         """Whether the original wrote it, as JSON."""

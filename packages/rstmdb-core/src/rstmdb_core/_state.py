@@ -84,6 +84,7 @@ class State:
         # What decide worked out for the entry that it just returned; evolve need not do it again.
         self.prepared_for: object = None
         self.prepared: Any = None
+        self.prepared_instance: Instance | None = None
 
     def evolve(self, entry: Entry, offset: int) -> None:
         """Apply an entry at its offset; offsets rise from call to call. Never raises.
@@ -104,7 +105,10 @@ class State:
         """Forget how to undo the entries up to and including the offset."""
         journal = self.journal
         if journal:
-            while journal and journal[0][0] <= offset:
+            if journal[-1][0] <= offset:
+                journal.clear()
+                return
+            while journal[0][0] <= offset:
                 journal.popleft()
 
     def rollback(self, after: int) -> int:
@@ -112,7 +116,7 @@ class State:
 
         Only entries since `start_journal` that are not released can be undone.
         """
-        self.prepared_for = self.prepared = None
+        self.prepared_for = self.prepared = self.prepared_instance = None
         journal = self.journal
         count = 0
         while journal and journal[-1][0] > after:

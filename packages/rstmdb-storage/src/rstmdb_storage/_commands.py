@@ -100,12 +100,13 @@ class Commands(ABC):
         )
         if isinstance(decided, core.Repeat):
             return decided.result, decided.depends_on
+        ctx = Raw(state.prepared)
         offset = self.record(decided)
         return (
             core.ApplyEventResult(
                 decided.from_state,
                 decided.to_state,
-                Raw(state.instances[instance_id].ctx),
+                ctx,
                 offset,
                 True,
                 event_id,

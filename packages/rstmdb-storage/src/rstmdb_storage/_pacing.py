@@ -34,7 +34,7 @@ class Pacing:
     def compaction_due(self) -> bool:
         """Whether compaction should run by itself now (CompactionOptions)."""
         options = self.options.compaction
-        if not options.enabled or not self.appended:
+        if not self.appended or not options.enabled:
             return False
         written = self.log.bytes_written - self._snapshot_at_bytes
         if self.appended < options.events_threshold and written < options.size_threshold_bytes:

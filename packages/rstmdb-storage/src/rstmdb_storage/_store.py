@@ -73,6 +73,7 @@ class Store(Commands, Pacing):
         self._begin_counting(recovered.entries, recovered.report.bytes)
         self._checkpoint = recovered.checkpoint
         self._engine = options.engine
+        self._timed = options.log.policy.kind == "every_ms"  # the one that asks for the time
         self._append = self.log.append
         self._encode = core.encode_entry
         self._kinds = core.ENTRY_KINDS
@@ -178,7 +179,8 @@ class Store(Commands, Pacing):
 
     def begin_flush(self, *, force_sync: bool = False) -> Any:
         """Take what is queued as a Flush whose `run` does the I/O on any thread, or None."""
-        return self.log.begin_flush(self.monotonic(), force_sync=force_sync)
+        now_ms = self.monotonic() if self._timed else 0
+        return self.log.begin_flush(now_ms, force_sync=force_sync)
 
     def end_flush(self, flush: Any) -> FlushResult:
         """Take in a finished flush: release what it wrote, or undo what it could not.
@@ -187,6 +189,22 @@ class Store(Commands, Pacing):
         waits for an offset above `released` gets WAL_IO_ERROR.
         """
         result = self.log.end_flush(flush)
+        self._take_flushed(result)
+        return result
+
+    def write_in_place(self) -> FlushResult | None:
+        """Write and release what is queued, where that takes one plain write; else None.
+
+        None leaves everything as it was: it takes a flush. Blocks for the write. What a flush
+        comes to, this does too.
+        """
+        now_ms = self.monotonic() if self._timed else 0
+        result = self.log.write_in_place(now_ms)
+        if result is not None:
+            self._take_flushed(result)
+        return result
+
+    def _take_flushed(self, result: FlushResult) -> None:
         released = result.released
         if result.failed is not None:
             self.epoch += 1
@@ -200,12 +218,11 @@ class Store(Commands, Pacing):
             else:
                 while feed and feed[0][0] <= released:
                     feed.popleft()
-            return result
+            return
         shown: Feed = []
         while feed and feed[0][0] <= released:
             shown.append(feed.popleft())
         self.listener(shown)
-        return result
 
     # -- the log --------------------------------------------------------------------------
 

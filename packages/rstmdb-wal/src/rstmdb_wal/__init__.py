@@ -1,5 +1,6 @@
 """A write-ahead log of (kind, bytes): checksummed records, segments, group commit, recovery."""
 
+from rstmdb_wal._commit import FlushResult
 from rstmdb_wal._errors import (
     BatchTooLarge,
     DirectoryLocked,
@@ -11,7 +12,7 @@ from rstmdb_wal._errors import (
     RecordTooLarge,
     UnknownFormat,
 )
-from rstmdb_wal._log import FlushResult, Log, LogStats
+from rstmdb_wal._log import Log, LogStats
 from rstmdb_wal._offset import make_offset, split_offset
 from rstmdb_wal._options import FsyncPolicy, LogOptions
 from rstmdb_wal._record import (

@@ -19,8 +19,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from rstmdb_wal._commit import LogStart
 from rstmdb_wal._errors import LogMisused
-from rstmdb_wal._log import Log, LogStart
+from rstmdb_wal._log import Log
 from rstmdb_wal._offset import make_offset, split_offset
 from rstmdb_wal._options import LogOptions
 from rstmdb_wal._repair import cut_tail, rewrite, rewrite_header

@@ -236,10 +236,12 @@ class SegmentTable:
 
     def grow(self, segment_id: int, start: int, end: int) -> None:
         """Take note of records written from ``start`` to ``end`` of the last segment."""
-        with self._lock:
-            segment = self._segments[segment_id]
-            segment.mark(start)
-            segment.end = end
+        segment = self._segments[segment_id]  # the last one is never removed
+        marks = segment.marks
+        if start - (marks[-1] if marks else segment.start) >= MARK_BYTES:
+            with self._lock:
+                segment.mark(start)
+        segment.end = end
 
     def mark(self, segment_id: int, position: int) -> None:
         """Remember a record start of a segment, if that is still kept."""

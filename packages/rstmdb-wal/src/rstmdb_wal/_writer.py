@@ -117,7 +117,8 @@ class SegmentWriter:
                 self._database_id, chunk.segment_id, chunk.first_sequence, chunk.previous_offset
             )
             data = encode_header(header)
-            self._write(file, data, 0)
+            self.writes += write_full(file, data, 0)
+            self.bytes_written += len(data)
             self._sync(file)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -137,7 +138,8 @@ class SegmentWriter:
         data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
         self._end = chunk.position + len(data)
         if self._end <= self._allocated or not self._pad(file, data, chunk.position):
-            self._write(file, data, chunk.position)
+            self.writes += write_full(file, data, chunk.position)
+            self.bytes_written += len(data)
 
     def _pad(self, file: File, data: bytes, position: int) -> bool:
         """Write with zeros behind, for the writes to come; False if there is no room for them.
@@ -189,10 +191,6 @@ class SegmentWriter:
         if self._file is None:
             raise OSError(errno.EBADF, "no segment is open")
         return self._file
-
-    def _write(self, file: File, data: bytes, position: int) -> None:
-        self.writes += write_full(file, data, position)
-        self.bytes_written += len(data)
 
     def _sync(self, file: File) -> None:
         began = perf_counter()
@@ -263,8 +261,16 @@ class Flush:
         except SyncFailed as error:
             self.failed, self.error = "fatal", error.error
         except OSError as error:
-            self.error = error
-            self.failed = "full" if error.errno in _FULL and self._undo(create=create) else "fatal"
+            self.fail(error, create=create)
+
+    def fail(self, error: OSError, *, create: bool) -> None:
+        """Note that writing the chunk behind those written failed, and undo it where one can.
+
+        ``create`` tells that its segment could not be made.
+        """
+        self.ran = True
+        self.error = error
+        self.failed = "full" if error.errno in _FULL and self._undo(create=create) else "fatal"
 
     def _undo(self, *, create: bool) -> bool:
         """After a full disk: leave nothing of the chunk that failed. Tell whether that worked.

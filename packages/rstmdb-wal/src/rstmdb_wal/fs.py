@@ -230,8 +230,18 @@ def write_full(file: File, data: bytes, position: int) -> int:
     Raises ``OSError``; a part may then have been written. A write that takes nothing counts as
     EIO, so that the loop ends.
     """
-    calls = 0
-    view = memoryview(data)
+    try:
+        taken = file.pwrite(data, position)  # all of it, as a rule
+    except InterruptedError:
+        taken = 0
+    else:
+        if taken == len(data):
+            return 1
+        if taken <= 0:
+            raise OSError(errno.EIO, "a write took nothing")
+    calls = 1
+    view = memoryview(data)[taken:]
+    position += taken
     while view:
         calls += 1
         try:

@@ -91,6 +91,7 @@ def apply_event(
     )
     state.prepared_for = entry
     state.prepared = encoded
+    state.prepared_instance = instance
     return entry
 
 
