@@ -172,10 +172,15 @@ class Program(SphinxDirective):
         return [*sections, sentences(group.epilog)]
 
 
-def tables_as_lists(
+def for_this_site(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
-    """Docstrings are read in editors, so their tables are Markdown's; here they become RST's."""
+    """Docstrings are read in editors, so their tables are Markdown's; here they become RST's.
+
+    What Python itself writes about the fields of a named tuple goes.
+    """
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
     done: list[str] = []
     inside = False
     for line in lines:
@@ -201,5 +206,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("operation-table", OperationTable)
     app.add_directive("error-table", ErrorTable)
     app.add_directive("program", Program)
-    app.connect("autodoc-process-docstring", tables_as_lists)
+    app.connect("autodoc-process-docstring", for_this_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -111,9 +111,22 @@ def test_every_option_of_the_server_is_documented() -> None:
     assert [o for o in sorted(options_of(server)) if f"`{o}" not in page] == []
 
 
+def with_includes(page: Path) -> str:
+    """A page, and the files that it includes."""
+    text = page.read_text()
+    included = re.findall(r"^```\{include\} (.*)$", text, re.MULTILINE)
+    return "\n".join([text, *((page.parent / name).read_text() for name in included)])
+
+
 def test_every_command_of_the_command_line_is_documented() -> None:
-    page = (DOCS / "reference" / "cli.md").read_text()
+    page = with_includes(DOCS / "reference" / "cli.md")
     assert [name for name in SUBJECTS if name not in page] == []
+
+
+@pytest.mark.parametrize("name", ["cli", "bench"])
+def test_the_options_of_a_program_are_shown_from_the_code(name: str) -> None:
+    page = (DOCS / "reference" / f"{name}.md").read_text()
+    assert f"```{{program}} rstmdb_{name}.main:main rstmdb-{name}\n" in page
 
 
 def test_every_session_is_explained_to_those_who_work_on_it() -> None:
