@@ -61,8 +61,8 @@ MUTATIONS = (
     ),
     Mutation(
         "writing goes on in a new segment, so that no offset comes twice", WAL, "_recovery.py",
-        "            highest_used_id(self._names) + 1,\n",
-        "            highest_used_id(self._names),\n",
+        "            highest_segment_id(self._names) + 1,\n",
+        "            highest_segment_id(self._names),\n",
     ),
     Mutation(
         "a torn write is told from damage by the durable gap", WAL, "_replay.py",

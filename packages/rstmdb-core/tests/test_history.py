@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -19,6 +19,7 @@ from rstmdb_core import (
     FlushAll,
     Instance,
     Limits,
+    MalformedEntry,
     MalformedSnapshot,
     PutMachine,
     Rejection,
@@ -27,6 +28,8 @@ from rstmdb_core import (
     decode_entry,
     dump,
     dump_instance,
+    renumbered,
+    replay,
 )
 from rstmdb_core.testing import MemoryEngine
 
@@ -42,6 +45,15 @@ MACHINE: dict[str, Any] = {
 NAMES = st.sampled_from(["i", "j", "k", "l"])
 KEYS = st.sampled_from([None, None, "k1", "k2", "k3"])
 PAYLOADS = st.sampled_from([None, {}, {"n": 1}, {"n": 5}, {"x": [1, {"y": "é"}]}])
+
+
+class Logged(NamedTuple):
+    """A record of a log."""
+
+    kind: int
+    payload: bytes
+    offset: int
+    legacy: bool
 
 
 def orders(state: State) -> list[Any]:
@@ -134,6 +146,26 @@ class History(RuleBasedStateMachine):
         self.frozen = None
         assert list(dump(frozen)) == blocks
 
+    @rule()
+    def small_offsets_change_nothing_else(self) -> None:
+        state = self.db.state
+        before = state.digest()
+        small = renumbered(state)
+        assert state.digest() == before
+        assert orders(small) == orders(state)
+        assert small.last_offset <= 1 + 5 * len(self.db.log)
+        assert renumbered(small).digest() == small.digest()
+        assert len(small.keys.by_key) == len(state.keys.by_key)
+        for name in "mn":
+            if name in state.groups and state.groups[name].versions:
+                assert small.get_machine(name).version == state.get_machine(name).version
+
+    @rule()
+    def a_replay_in_one_go_agrees(self) -> None:
+        state = State()
+        replay(state, [Logged(*record, False) for record in self.db.log])
+        assert state.digest() == self.db.state.digest()
+
     @precondition(lambda self: len(self.db.log) > 2)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
@@ -175,6 +207,23 @@ def test_replaying_after_a_snapshot_equals_a_full_replay() -> None:
             state.evolve(decode_entry(kind, payload), offset)
     assert state.digest() == db.state.digest()
     assert orders(state) == orders(db.state)
+
+
+@pytest.mark.parametrize("bad", [(3, b"\xc1"), (3, b""), (99, b"\x80"), (2, b"\x80")])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_replay_says_which_record_holds_no_entry(bad: tuple[int, bytes], legacy: bool) -> None:
+    db = MemoryEngine()
+    db.put_machine("m", 1, MACHINE)
+    db.create("i", "m", 1)
+    whole = [Logged(*record, False) for record in db.log]
+    db.apply("i", "reset")
+    records = [*whole, Logged(*bad, 900, legacy), Logged(*db.log[-1], False)]
+    state = State()
+    with pytest.raises(MalformedEntry) as caught:
+        replay(state, records)
+    assert caught.value.done == 2
+    replay(state, records[3:])
+    assert state.digest() == db.state.digest()
 
 
 def test_a_frozen_state_stays_what_it_was() -> None:

@@ -13,6 +13,7 @@ from rstmdb_storage import (
     Database,
     DatabaseDamaged,
     DatabaseLocked,
+    InstanceExists,
     InvalidBackupTarget,
     Rejection,
     RestoreFailed,
@@ -87,7 +88,8 @@ def test_verify_tells_what_is_there_and_changes_nothing(
     assert report.last_offset > report.first_offset > 0
     assert report.lost == 0
     assert [s.problem for s in report.snapshots] == ([None] if compacted else [])
-    assert told[-1] == (report.log_bytes, report.log_bytes)
+    assert told[-1][0] == told[-1][1] >= report.log_bytes
+    assert told == sorted(told)
     if not compacted:
         assert (report.first_sequence, report.records) == (1, 26)
         assert report.kinds["apply_event"] == 21
@@ -235,6 +237,26 @@ def test_repair_cuts_before_the_first_damage_and_saves_the_rest(door: dict[str, 
     assert state.ignored.total() == 0
 
 
+@pytest.mark.parametrize("how", ["cut", "skip"])
+@pytest.mark.parametrize("damages", [0, 1, 2])
+def test_a_repair_tells_how_far_it_is(
+    door: dict[str, Any], how: Literal["cut", "skip"], damages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rstmdb_storage._follow as module
+
+    monkeypatch.setattr(module, "PROGRESS_EVERY_BYTES", 300)
+    fs = SimulatedFileSystem()
+    filled(fs, door).close()
+    for number in range(3, 3 - damages, -1):
+        damaged(fs, number, 400)
+    told: list[tuple[int, int]] = []
+    repair_database(DIR, how, fs=fs, progress=lambda done, total: told.append((done, total)))
+    assert len(told) > 3
+    assert all(0 <= done <= total for done, total in told)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1] > 0
+
+
 def test_repair_skips_damage_and_saves_the_segment(door: dict[str, Any]) -> None:
     fs = SimulatedFileSystem()
     filled(fs, door).close()
@@ -350,7 +372,7 @@ def test_restore_makes_a_database_of_its_own(door: dict[str, Any], compacted: bo
     assert [i.id for i in new.list_instances().instances] == list(source)
     assert not new.apply_event("i1", "go", {"n": 19}, idempotency_key="k19").applied
     applied = new.apply_event("i1", "go")
-    assert applied.wal_offset > head or not compacted
+    assert applied.wal_offset > head
     state = comparable(new._store.state)
     new.compact()
     assert comparable(open_simulated(fs.power_loss(), path="/data/new")._store.state) == state
@@ -372,6 +394,81 @@ def test_restored_entries_name_the_one_before_by_its_new_offset(door: dict[str, 
     ]
     assert len(chain) >= 3
     assert [previous for previous, _ in chain[1:]] == [offset for _, offset in chain[:-1]]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_restored_offsets_are_higher_than_any_of_the_source(
+    door: dict[str, Any], compacted: bool
+) -> None:
+    """Also of a source that went on beyond the offset, or that has segments set aside."""
+    fs = SimulatedFileSystem()
+    db = filled(fs, door, compacted=compacted)
+    to_offset = db.wal_stats().latest_offset
+    for _ in range(30):
+        head = db.apply_event("i0", "go").wal_offset
+    db.close()
+    fs.poke(f"{segment(99)}.1.broken", b"set aside by an earlier start")
+    restore_backup(DIR, "/data/new", to_offset=to_offset, fs=fs)
+    with open_simulated(fs, path="/data/new") as new:
+        written = [record.offset for record in new.wal_read(0).records]
+        assert written
+        assert new.apply_event("i1", "go").wal_offset >> 40 > 99
+    assert min(written) > head
+    assert min(written) >> 40 == 100
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_restore_can_begin_with_small_offsets_again(door: dict[str, Any], compacted: bool) -> None:
+    fs = SimulatedFileSystem()
+    db = filled(fs, door, compacted=compacted)
+    with db.batch(atomic=True) as batch:
+        batch.put_machine("other", 4, door)
+        batch.create_instance("other", 4, instance_id="x")
+    db.put_machine("other", 2, door)
+    before = {i.id: db.get_instance(i.id) for i in db.list_instances().instances}
+    lists = [[i.id for i in db.list_instances(state=state).instances] for state in "abc"]
+    kept = comparable(core.renumbered(db._store.state))
+    db.close()
+    result = restore_backup(DIR, "/data/new", renumber=True, fs=fs)
+    assert result.source_offset >= max(view.last_wal_offset for view in before.values())
+    assert verify_database("/data/new", fs=fs).healthy
+    with open_simulated(fs, path="/data/new") as new:
+        assert comparable(new._store.state) == kept
+        for name, was in before.items():
+            now = new.get_instance(name)
+            assert (now.state, now.ctx, now.version) == (was.state, was.ctx, was.version)
+            assert now.last_wal_offset < 1 << 40
+        assert [
+            [i.id for i in new.list_instances(state=state).instances] for state in "abc"
+        ] == lists
+        assert new.get_machine("other").version == 2
+        assert not new.apply_event("i1", "go", {"n": 19}, idempotency_key="k19").applied
+        with pytest.raises(InstanceExists):
+            new.create_instance("door", 1, instance_id="i2")  # its tombstone came along
+        assert new.wal_stats().earliest_offset < 1 << 41
+        assert new.apply_event("i1", "go").wal_offset >> 40 <= 2
+        new.compact()
+    assert verify_database("/data/new", fs=fs).healthy
+    # And once more from there: what was renumbered is a source like any other.
+    restore_backup("/data/new", "/data/newer", renumber=True, fs=fs)
+    with open_simulated(fs, path="/data/newer") as newer:
+        assert newer.get_instance("i1").last_wal_offset < 1 << 40
+
+
+def test_an_empty_database_can_be_renumbered_and_restored_to_an_offset(
+    door: dict[str, Any],
+) -> None:
+    fs = SimulatedFileSystem()
+    open_simulated(fs).close()
+    restore_backup(DIR, "/data/empty", renumber=True, fs=fs)
+    with open_simulated(fs, path="/data/empty") as empty:
+        assert empty.list_instances().total == 0
+        empty.put_machine("door", 1, door)
+        first = empty.create_instance("door", 1, instance_id="d").wal_offset
+        empty.delete_instance("d")
+    restore_backup("/data/empty", "/data/then", to_offset=first, renumber=True, fs=fs)
+    with open_simulated(fs, path="/data/then") as then:
+        assert then.get_instance("d").state == "a"
 
 
 def test_restore_to_each_offset_is_that_moment(door: dict[str, Any]) -> None:

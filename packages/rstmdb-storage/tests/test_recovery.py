@@ -319,7 +319,9 @@ def test_a_record_that_holds_no_entry_is_refused_or_skipped(door: dict[str, Any]
     assert skipping.get_machine("later").version == 1
 
 
-def test_entries_that_make_no_sense_are_ignored_and_counted(door: dict[str, Any]) -> None:
+def test_entries_that_make_no_sense_are_ignored_counted_and_told(
+    door: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     fs = SimulatedFileSystem()
     db = filled(fs, door, events=1)
     before = db.get_instance("d")
@@ -329,9 +331,20 @@ def test_entries_that_make_no_sense_are_ignored_and_counted(door: dict[str, Any]
         core.DeleteInstance("nobody", timestamp=1),
     ):
         db._store.record(entry)
+    assert db._store.ignored_entries == 3
+    assert db._store.recovered.ignored == {}
     db.close()
-    again = open_simulated(fs)
-    assert again._store.state.ignored.total() == 3
+    with caplog.at_level(logging.WARNING, "rstmdb.recovery"):
+        again = open_simulated(fs)
+    assert again._store.ignored_entries == 3
+    assert again._store.recovered.ignored == {
+        "create of a living id": 1,
+        "event of no instance": 1,
+        "delete of no instance": 1,
+    }
+    told = sorted(record.getMessage() for record in caplog.records)
+    assert told[0] == "1 entries of the log were ignored: create of a living id"
+    assert len(told) == 3
     assert again.get_instance("d") == before
 
 

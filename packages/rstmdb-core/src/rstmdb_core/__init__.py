@@ -55,6 +55,7 @@ from ._lookup import (
     list_machines,
 )
 from ._machine import Machine
+from ._renumber import renumbered
 from ._replay import Logged, replay
 from ._results import (
     ApplyEventResult,
@@ -157,6 +158,7 @@ __all__ = [
     "put_machine",
     "put_machine_result",
     "read_definition",
+    "renumbered",
     "replay",
     "result_of",
 ]

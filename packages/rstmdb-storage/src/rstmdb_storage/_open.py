@@ -12,6 +12,7 @@ from rstmdb_wal import DirectoryLocked
 from rstmdb_wal.fs import FileSystem, OsFileSystem
 
 from ._errors import DatabaseLocked
+from ._follow import Progress
 from ._layout import Layout
 from ._memory import MemoryFileSystem
 from ._options import StorageOptions
@@ -34,10 +35,12 @@ def open_store(
     monotonic: Callable[[], int],
     new_id: Callable[[], str],
     keep_limits: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Store, Callable[[], None]]:
     """Open or create a database; the store, and what gives the directory up again.
 
-    `keep_limits` leaves those in force that the directory has, whatever the options say.
+    `keep_limits` leaves those in force that the directory has, whatever the options say;
+    `progress` hears how far the log is read.
 
     Raises DatabaseLocked, DatabaseDamaged, WriteFailed and OSError.
     """
@@ -54,7 +57,7 @@ def open_store(
             f"{layout.root} is in use: {error}; stop that process, or use another directory"
         ) from error
     try:
-        recovered = recover(fs, layout, options)
+        recovered = recover(fs, layout, options, progress)
         recovered.state.start_journal()
         if keep_limits:
             options = replace(options, limits=recovered.state.limits)

@@ -68,8 +68,8 @@ class Store(Commands, Pacing):
         """The offset that each rollback went back to, by the epoch that it ended."""
         self.listener: Callable[[Feed], None] | None = None
         """Called with the entries that each flush released."""
-        self.failures: Counter[str] = Counter()
-        """What failed and will be tried again: "snapshot", "compaction", "backup"."""
+        self.failures: Counter[str] = Counter(snapshot=0, compaction=0, backup=0)
+        """How often each of these failed since the start; what failed will be tried again."""
         self._begin_counting(recovered.entries, recovered.report.bytes)
         self._checkpoint = recovered.checkpoint
         self._engine = options.engine
@@ -269,6 +269,15 @@ class Store(Commands, Pacing):
         )
 
     # -- maintenance ----------------------------------------------------------------------
+
+    @property
+    def ignored_entries(self) -> int:
+        """Entries that made no sense and changed nothing, at recovery and since.
+
+        None, unless something else than this database wrote the log. `recovered.ignored` has
+        those of the recovery by reason.
+        """
+        return self.state.ignored.total()
 
     def timestamp(self) -> int:
         """The time for an entry: the clock's, but never less than the entry before."""

@@ -30,6 +30,7 @@ from rstmdb_wal._record import (
 )
 from rstmdb_wal._recovery import Recovery
 from rstmdb_wal._report import RecoveryReport
+from rstmdb_wal._segment import highest_segment_id
 from rstmdb_wal._writer import Flush
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Recovery",
     "RecoveryReport",
     "UnknownFormat",
+    "highest_segment_id",
     "make_offset",
     "split_offset",
 ]

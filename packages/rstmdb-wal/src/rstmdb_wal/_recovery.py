@@ -26,7 +26,7 @@ from rstmdb_wal._offset import make_offset, split_offset
 from rstmdb_wal._options import LogOptions
 from rstmdb_wal._repair import cut_tail, rewrite, rewrite_header
 from rstmdb_wal._replay import Replay
-from rstmdb_wal._segment import SEGMENT_HEADER_BYTES, Segment, SegmentHeader, highest_used_id
+from rstmdb_wal._segment import SEGMENT_HEADER_BYTES, Segment, SegmentHeader, highest_segment_id
 from rstmdb_wal.fs import FileSystem, OsFileSystem
 
 
@@ -122,7 +122,7 @@ class Recovery(Replay):
 
     def _start(self) -> LogStart:
         next_id = max(
-            highest_used_id(self._names) + 1,
+            highest_segment_id(self._names) + 1,
             split_offset(self._after)[0],
             self._min_segment,
         )

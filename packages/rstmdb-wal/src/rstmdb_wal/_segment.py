@@ -82,7 +82,7 @@ def segment_id_of(name: str) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def highest_used_id(names: list[str]) -> int:
+def highest_segment_id(names: list[str]) -> int:
     """Return the highest segment id that names, also those of copies set aside, ever gave out."""
     matches = (_NAME.fullmatch(name) or _BROKEN_NAME.fullmatch(name) for name in names)
     return max((int(match[1], 16) for match in matches if match), default=0)

@@ -15,9 +15,40 @@ from rstmdb_wal import DirectoryLocked, LogDamaged, LogOptions, Recovery
 from rstmdb_wal import Record as LogRecord
 from rstmdb_wal.fs import FileSystem
 
-__all__ = ["Progress", "held", "oldest_first", "records_of", "recovery_of", "watched"]
+__all__ = ["Passes", "Progress", "held", "oldest_first", "records_of", "recovery_of", "watched"]
 
 _CANNOT_LOCK = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class Passes:
+    """One progress over a log that is read several times: `planned` of them, or more.
+
+    Every pass counts all bytes that there are, so that what was told never falls; a pass that
+    was not planned raises the total.
+    """
+
+    def __init__(self, progress: Progress | None, planned: int) -> None:
+        self._progress = progress
+        self._planned = planned
+        self._done = 0
+        self._before = 0
+        self._told = 0
+
+    def next(self) -> Progress | None:
+        """Begin a pass; return what is to be told of it."""
+        if self._progress is None:
+            return None
+        self._before += self._told
+        self._told = 0
+        self._done += 1
+        self._planned = max(self._planned, self._done)
+        return self._tell
+
+    def _tell(self, done: int, total: int) -> None:
+        self._told = max(self._told, done)  # a pass may begin again from an older snapshot
+        left = self._planned - self._done
+        if self._progress is not None:
+            self._progress(self._before + self._told, self._before + (left + 1) * total)
 
 
 @contextlib.contextmanager

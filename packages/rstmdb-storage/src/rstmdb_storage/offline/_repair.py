@@ -21,7 +21,7 @@ from rstmdb_storage._starts import load_catalog, starts
 from rstmdb_wal import LogDamaged, LogOptions, split_offset
 from rstmdb_wal.fs import FileSystem, OsFileSystem, copy_range
 
-from ._reading import held
+from ._reading import Passes, Progress, held
 
 __all__ = ["RepairReport", "repair_database"]
 
@@ -43,6 +43,7 @@ def repair_database(
     how: Literal["cut", "skip"] = "cut",
     *,
     fs: FileSystem | None = None,
+    progress: Progress | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> RepairReport:
     """Make a stopped directory open again.
@@ -50,16 +51,20 @@ def repair_database(
     "cut" ends the log before the first damage: what is left is a moment that really was.
     "skip" goes on past damage and keeps all that can be read, which may be a state that never
     was. Both do no more than a start where nothing is damaged. All that is taken out of the
-    log is kept beside it under names that end in `.broken`. `clock` gives milliseconds since
-    1970. Raises DatabaseLocked, DatabaseDamaged where that does not help (a snapshot is gone;
-    restore a backup), and OSError.
+    log is kept beside it under names that end in `.broken`. `progress` is called with the bytes
+    of log that were read and those that are to be read, over all the times that this takes;
+    each further damage adds one. `clock` gives milliseconds since 1970.
+
+    Raises DatabaseLocked, DatabaseDamaged where that does not help (a snapshot is gone; restore
+    a backup), and OSError.
     """
     fs = fs or OsFileSystem()
     layout = Layout(Path(path))
+    passes = Passes(progress, 2 if how == "cut" else 1)
     with held(fs, layout, reading=False):
         before = set(fs.listdir(layout.wal)) if fs.exists(layout.wal) else set()
         if how == "cut":
-            _cut(fs, layout)
+            _cut(fs, layout, passes)
     log = LogOptions(recovery="skip_corrupt") if how == "skip" else LogOptions()
     store, unlock = open_store(
         layout.root,
@@ -69,6 +74,7 @@ def repair_database(
         monotonic=lambda: time.monotonic_ns() // 1_000_000,
         new_id=lambda: str(uuid.uuid4()),
         keep_limits=True,
+        progress=passes.next(),
     )
     try:
         store.close()
@@ -85,12 +91,12 @@ def repair_database(
     )
 
 
-def _cut(fs: FileSystem, layout: Layout) -> None:
+def _cut(fs: FileSystem, layout: Layout, passes: Passes) -> None:
     """Cut before the first damage, again until none is left or no cut can help."""
     cut_at = -1
     while True:
         try:
-            read_directory(fs, layout, StorageOptions())
+            read_directory(fs, layout, StorageOptions(), passes.next())
         except DatabaseDamaged as error:
             damage = error.__cause__
             if not isinstance(damage, LogDamaged):

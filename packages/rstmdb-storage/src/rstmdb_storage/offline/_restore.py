@@ -25,6 +25,7 @@ from rstmdb_wal import (
     LogError,
     LogOptions,
     Recovery,
+    highest_segment_id,
     split_offset,
 )
 from rstmdb_wal import Record as LogRecord
@@ -52,6 +53,7 @@ def restore_backup(
     target: str | Path,
     *,
     to_offset: int | None = None,
+    renumber: bool = False,
     fs: FileSystem | None = None,
     progress: Progress | None = None,
     new_database_id: Callable[[], bytes] = lambda: os.urandom(16),
@@ -60,9 +62,14 @@ def restore_backup(
 
     With `to_offset`, nothing after that offset is restored; of an atomic batch that goes
     beyond it, nothing at all. The copy is a database of its own with its own id: its records
-    are appended anew, at higher offsets than any of the source, so that nothing that belongs
-    to one can be taken for the other's. What the original wrote, and what a snapshot of the
-    source holds, goes into a snapshot.
+    are appended anew, at higher offsets than any that the source directory has given out, so
+    that nothing that belongs to one can be taken for the other's. What the original wrote, and
+    what a snapshot of the source holds, goes into a snapshot.
+
+    `renumber` begins at segment 1 again, for a source whose offsets have become larger than its
+    clients can hold. All of it goes into a snapshot, whose offsets are small numbers in the old
+    order; the log begins empty behind it, as after a compaction. Offsets that somebody keeps
+    from before (to resume a watch, to expect a version) mean nothing any more.
 
     Raises InvalidBackupTarget for a target that is not empty, RestoreFailed when the source
     does not reach back to `to_offset`, DatabaseLocked, DatabaseDamaged and OSError; then there
@@ -76,11 +83,16 @@ def restore_backup(
         start = _start(fs, layout, to_offset)
         partial = Layout(wanted.with_name(f".{wanted.name}.partial"))
         _make_folders(fs, partial)
-        restoring = _Restoring(fs, partial, start, new_database_id())
+        first_segment = 1 if renumber else _behind_all(fs, layout, start)
+        restoring = _Restoring(fs, partial, start, new_database_id(), first_segment)
         try:
             recovery = recovery_of(fs, layout, start)
             with contextlib.closing(watched(recovery, progress)) as records:
-                restoring.run(_batches(records, to_offset))
+                batches = _batches(records, to_offset)
+                if renumber:
+                    restoring.fold(batches)
+                else:
+                    restoring.run(batches)
         except LogError as error:
             raise DatabaseDamaged(str(error)) from error
     read = read_directory(fs, partial, StorageOptions())
@@ -115,6 +127,15 @@ def _start(fs: FileSystem, layout: Layout, to_offset: int | None) -> Start:
     )
 
 
+def _behind_all(fs: FileSystem, layout: Layout, start: Start) -> int:
+    """The first segment whose offsets lie behind all that the directory ever gave out."""
+    names = fs.listdir(layout.wal) if fs.exists(layout.wal) else []
+    covered = (start.covered or {}).values()
+    reached = max((split_offset(offset)[0] for offset in covered), default=0)
+    written_to = start.header.segment_id if start.header else 0
+    return max(highest_segment_id(names), reached, written_to) + 1
+
+
 def _make_folders(fs: FileSystem, layout: Layout) -> None:
     """An empty directory to build in; what an earlier attempt left there goes."""
     for folder in (layout.root, layout.wal, layout.snapshots):
@@ -142,13 +163,21 @@ def _batches(records: Iterator[LogRecord], to_offset: int | None) -> Iterator[li
 class _Restoring:
     """A new log beside the state that it makes."""
 
-    def __init__(self, fs: FileSystem, layout: Layout, start: Start, database_id: bytes) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        layout: Layout,
+        start: Start,
+        database_id: bytes,
+        first_segment: int,
+    ) -> None:
         self.state = start.state
         self.database_id = database_id
         self.records = 0
         self.source_offset = start.header.offset if start.header else 0
         self._sequence = start.header.sequence if start.header else 0
         self._covered = start.covered
+        self._first_segment = first_segment
         self._fs = fs
         self._layout = layout
 
@@ -157,13 +186,10 @@ class _Restoring:
         first = next(batches, None)
         while first is not None and first[0].legacy:
             for record in first:
-                self._take_legacy(record)
+                self._take(record)
             first = next(batches, None)
-        if self.source_offset or self._covered:
-            self._write_snapshot()
-        else:
-            Catalog(self._fs, self._layout, []).write([])
-        log = self._new_log()
+        self.source_offset = max(self.source_offset, *(self._covered or {"": 0}).values(), 0)
+        log = self._new_log(self.source_offset)
         queued = 0
         while first is not None:
             queued += self._append(log, first)
@@ -173,7 +199,16 @@ class _Restoring:
             first = next(batches, None)
         log.close()
 
-    def _take_legacy(self, record: LogRecord) -> None:
+    def fold(self, batches: Iterator[list[LogRecord]]) -> None:
+        """Take in everything, and begin a log of small offsets behind it."""
+        for batch in batches:
+            for record in batch:
+                self._take(record)
+        self.source_offset = max(self.source_offset, *(self._covered or {"": 0}).values(), 0)
+        self.state = core.renumbered(self.state)
+        self._new_log(self.state.last_offset).close()
+
+    def _take(self, record: LogRecord) -> None:
         entry: Any = _decode(record)
         covered = self._covered or {}
         instance_id = getattr(entry, "instance_id", None)
@@ -186,31 +221,33 @@ class _Restoring:
         self._sequence = record.sequence
         self.records += 1
 
-    def _write_snapshot(self) -> None:
-        offset = max(self.source_offset, *(self._covered or {"": 0}).values(), 0)
-        self.source_offset = offset
+    def _write_snapshot(self, offset: int) -> None:
         header = SnapshotHeader(
             snapshot_id=f"snap-{offset:016x}-restored",
             kind="full",
             database_id=self.database_id,
             offset=offset,
             sequence=self._sequence,
-            segment_id=split_offset(offset)[0] + 1,
+            segment_id=self._first_segment,
             created_at=max(self.state.last_timestamp, 0),
         )
         dumped = core.dump(self.state.freeze())
         info = write_snapshot(self._fs, self._layout, header, dumped)
         Catalog(self._fs, self._layout, []).write([info])
 
-    def _new_log(self) -> Log:
-        offset = self.source_offset
+    def _new_log(self, offset: int) -> Log:
+        """A log behind the state as it is, which is that at `offset`."""
+        if offset:
+            self._write_snapshot(offset)
+        else:
+            Catalog(self._fs, self._layout, []).write([])
         recovery = Recovery(
             self._layout.wal,
             fs=self._fs,
             options=LogOptions(policy=FsyncPolicy.never()),
             after=offset,
             after_sequence=self._sequence,
-            min_segment=split_offset(offset)[0] + 1 if offset else 0,
+            min_segment=self._first_segment,
             database_id=self.database_id,
         )
         for _ in recovery:

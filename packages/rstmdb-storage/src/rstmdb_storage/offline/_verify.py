@@ -18,7 +18,7 @@ from rstmdb_storage._starts import load_catalog, starts
 from rstmdb_wal import LogDamaged, LogError
 from rstmdb_wal.fs import FileSystem, OsFileSystem
 
-from ._reading import Progress, held, oldest_first, recovery_of, watched
+from ._reading import Passes, Progress, held, oldest_first, recovery_of, watched
 
 __all__ = ["DatabaseStats", "SnapshotCheck", "VerifyReport", "database_stats", "verify_database"]
 
@@ -92,8 +92,9 @@ def _verify(fs: FileSystem, layout: Layout, progress: Progress | None) -> Verify
     refusal = digest = None
     state = core.State()
     damage: list[str] = []
+    passes = Passes(progress, 2)
     try:
-        state = read_directory(fs, layout, StorageOptions()).start.state
+        state = read_directory(fs, layout, StorageOptions(), passes.next()).start.state
         digest = state.digest()
     except StorageError as error:
         refusal = str(error)
@@ -108,7 +109,7 @@ def _verify(fs: FileSystem, layout: Layout, progress: Progress | None) -> Verify
     kinds: Counter[int] = Counter()
     first = last = None
     try:
-        for record in watched(recovery, progress):
+        for record in watched(recovery, passes.next()):
             kinds[record.kind] += 1
             first, last = first or record, record
     except LogDamaged as error:
