@@ -14,7 +14,6 @@ from types import ModuleType
 import click
 import pytest
 
-from rstmdb_cli.commands import SUBJECTS
 from rstmdb_server.main import main as server
 
 ROOT = Path(__file__).parents[2]
@@ -109,18 +108,6 @@ def options_of(command: click.Command) -> set[str]:
 def test_every_option_of_the_server_is_documented() -> None:
     page = (DOCS / "reference" / "configuration.md").read_text()
     assert [o for o in sorted(options_of(server)) if f"`{o}" not in page] == []
-
-
-def with_includes(page: Path) -> str:
-    """A page, and the files that it includes."""
-    text = page.read_text()
-    included = re.findall(r"^```\{include\} (.*)$", text, re.MULTILINE)
-    return "\n".join([text, *((page.parent / name).read_text() for name in included)])
-
-
-def test_every_command_of_the_command_line_is_documented() -> None:
-    page = with_includes(DOCS / "reference" / "cli.md")
-    assert [name for name in SUBJECTS if name not in page] == []
 
 
 @pytest.mark.parametrize("name", ["cli", "bench"])

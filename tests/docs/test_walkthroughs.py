@@ -19,7 +19,7 @@ PAGES = [
     DOCS / "tutorial.md",
     *(p for p in sorted(DOCS.glob("how-to/*.md")) if p.name not in {"index.md", *ON_A_HOST}),
 ]
-NEEDS = {"tls.md": "openssl", "protocol.md": "nc"}
+NEEDS = {"tls.md": "openssl"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
