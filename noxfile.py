@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "contracts", "tests", "kit", "release-check"]
+nox.options.sessions = ["lint", "types", "contracts", "tests", "docs", "kit", "release-check"]
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
