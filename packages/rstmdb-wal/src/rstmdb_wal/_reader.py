@@ -9,7 +9,8 @@ from contextlib import closing
 from rstmdb_wal._errors import LogDamaged, OffsetCompacted
 from rstmdb_wal._offset import make_offset, split_offset
 from rstmdb_wal._record import FLAG_MORE, FLAG_ZSTD, KIND_NOOP, RawRecord, Record, decompress
-from rstmdb_wal._scan import Walker, only_zeros, search
+from rstmdb_wal._scan import Walker, only_zeros
+from rstmdb_wal._search import search
 from rstmdb_wal._segment import MARK_BYTES, Segment, SegmentTable
 from rstmdb_wal.fs import File, FileSystem
 

@@ -26,7 +26,8 @@ from rstmdb_wal._record import (
     Record,
     crc_seed,
 )
-from rstmdb_wal._scan import Walker, only_zeros, search
+from rstmdb_wal._scan import Walker, only_zeros
+from rstmdb_wal._search import search
 from rstmdb_wal._segment import Segment
 from rstmdb_wal._selection import Selection, segment_of
 from rstmdb_wal.fs import File

@@ -1,4 +1,4 @@
-"""Reading the records of one segment: in order, and in search of what lies behind damage."""
+"""Reading the records of one segment in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from rstmdb_wal._record import (
     HEADER,
     HEADER_BYTES,
     KIND_DELETE_INSTANCE,
-    KNOWN_KINDS,
     MAGIC,
     MAX_PAYLOAD_BYTES,
     UNKNOWN_GAP,
@@ -145,41 +144,3 @@ def only_zeros(file: File, start: int, end: int) -> bool:
             return False
         start += len(data)
     return True
-
-
-def search(
-    file: File, start: int, end: int, seed: int, above: int, *, legacy: bool, near: bool = True
-) -> Iterator[RawRecord]:
-    """Yield each readable record between ``start`` and ``end`` with a sequence above ``above``.
-
-    Records may start at any byte. A header must first look right: a known type, a length that
-    fits and, if ``near``, a sequence that as many records of the least size could have reached.
-    """
-    position = start
-    while position + HEADER_BYTES <= end:
-        data = read_full(file, min(CHUNK_BYTES, end - position), position)
-        at = data.find(MAGIC)
-        while at >= 0 and at + HEADER_BYTES <= len(data):
-            place = position + at
-            found = None
-            _, kind, _, _, size, _, sequence = HEADER.unpack_from(data, at)
-            reach = above + 1 + (place - start) // HEADER_BYTES + 1
-            if (
-                kind in KNOWN_KINDS
-                and size <= min(MAX_PAYLOAD_BYTES, end - place - HEADER_BYTES)
-                and sequence > above
-                and (sequence <= reach or not near)
-            ):
-                whole = read_full(file, HEADER_BYTES + size, place)
-                found = decode_at(whole, 0, place, seed, legacy=legacy)
-            if found is not None:
-                yield found
-                at = data.find(MAGIC, at + HEADER_BYTES + size)
-                if at < 0 and found.end > position + len(data):
-                    position = found.end - len(data)  # go on behind the record, not inside it
-            else:
-                at = data.find(MAGIC, at + 1)
-        if len(data) < HEADER_BYTES:
-            return
-        # A header may straddle two chunks: the next one begins before the end of this one.
-        position += len(data) - HEADER_BYTES + 1
