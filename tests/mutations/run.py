@@ -102,7 +102,7 @@ MUTATIONS = (
         "    yield Durable(head)\n    try:\n        info", "    try:\n        info",
     ),
     Mutation(
-        "what a failed flush could not write is undone", STORAGE, "_store.py",
+        "what a failed flush could not write is undone", STORAGE, "_recording.py",
         "            self._undo(released)\n", "",
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ._aging import NEVER, SWEEP, Aging, R
+from ._aging import Aging
 from ._entries import (
     ApplyEvent,
     Checkpoint,
@@ -20,24 +20,22 @@ from ._entries import (
     SnapshotMark,
 )
 from ._errors import InvalidRequest
-from ._idempotency import Remembered, remember_apply, remember_create, remember_delete
+from ._idempotency import remember_apply, remember_create, remember_delete
 from ._instance import Instance, Tombstone
 from ._instance_map import InstanceMap
 from ._journal import (
     Step,
     added_instance,
-    added_key,
     added_machine,
     added_tombstone,
     changed_limits,
     flushed,
     freed_tombstone,
-    popped_keys,
-    popped_tombstones,
     removed_instance,
     replaced_instance,
 )
 from ._machine import Machine, load_machine
+from ._retention import pass_time, remember, sweep, trim
 
 if TYPE_CHECKING:
     from ._state import State
@@ -61,7 +59,7 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
     else:
         state.last_timestamp = now
         if now >= state.sweep_at or not state.epoch:
-            steps = _pass_time(state, now)
+            steps = pass_time(state, now)
     ctx: bytes = state.prepared if prepared else _encode_json(entry.ctx)
     old_state = instance.state
     to_state = entry.to_state
@@ -95,7 +93,7 @@ def evolve_apply(state: State, entry: ApplyEvent, offset: int) -> None:
     )
     if entry.idempotency_key is not None:
         record = remember_apply(entry, instance, to_state, ctx, offset, now)
-        steps = _remember(state, record, steps)
+        steps = remember(state, record, steps)
     journal = state.journal
     if journal is not None:
         touched = state.touched.get(machine, 0)
@@ -121,7 +119,7 @@ def _create(state: State, entry: CreateInstance, offset: int) -> None:
     else:
         state.last_timestamp = now
         if now >= state.sweep_at or not state.epoch:
-            steps = _pass_time(state, now)
+            steps = pass_time(state, now)
     tombstones = state.tombstones.by_key
     if tombstones:
         tombstone = tombstones.pop(instance_id, None)
@@ -152,7 +150,7 @@ def _create(state: State, entry: CreateInstance, offset: int) -> None:
     group.instances.add(offset, instance_id)
     there.add(offset, instance_id)
     if entry.idempotency_key is not None:
-        steps = _remember(state, remember_create(entry, instance), steps)
+        steps = remember(state, remember_create(entry, instance), steps)
     name = group.name
     journal = state.journal
     if journal is not None:
@@ -183,8 +181,8 @@ def _delete(state: State, entry: DeleteInstance, offset: int) -> None:
     )
     steps.append((added_tombstone, (tombstone, state.tombstones.add(tombstone))))
     if entry.idempotency_key is not None:
-        steps = _remember(state, remember_delete(entry, offset, now), steps)
-    _trim(state, steps)
+        steps = remember(state, remember_delete(entry, offset, now), steps)
+    trim(state, steps)
     _finish(state, offset, before, instance.machine, steps, (removed_instance, instance))
 
 
@@ -218,7 +216,7 @@ def _checkpoint(state: State, entry: Checkpoint, offset: int) -> None:
         state.limits = entry.limits
         state.schedule_sweep()
         if now >= state.sweep_at:
-            steps += _sweep(state, now)
+            steps += sweep(state, now)
     _finish(state, offset, before, None, steps)
 
 
@@ -269,7 +267,7 @@ def _begin(state: State, timestamp: int) -> tuple[int, int, list[Step]]:
         return before, before, []
     state.last_timestamp = timestamp
     if timestamp >= state.sweep_at or not state.epoch:
-        return before, timestamp, _pass_time(state, timestamp)
+        return before, timestamp, pass_time(state, timestamp)
     return before, timestamp, []
 
 
@@ -298,61 +296,3 @@ def _ignore(state: State, entry: Entry, offset: int, reason: str) -> None:
     state.ignored[reason] += 1
     before, _, steps = _begin(state, entry.timestamp)
     _finish(state, offset, before, None, steps)
-
-
-def _remember(state: State, record: Remembered, steps: list[Step] | None) -> list[Step]:
-    if steps is None:
-        steps = []
-    known = state.keys.by_key.get(record.key)
-    if known is not None and not state.expired(known.timestamp, state.last_timestamp):
-        return steps  # the first success is what a repeat is answered with
-    steps.append((added_key, (record, state.keys.add(record))))
-    _trim(state, steps)
-    return steps
-
-
-def _trim(state: State, steps: list[Step]) -> None:
-    """Keep the bounds after an addition."""
-    keys = state.keys
-    limits = state.limits
-    if (
-        len(keys.queue) > limits.idempotency_max_keys
-        or keys.bytes > limits.idempotency_max_bytes
-        or len(state.tombstones.queue) > limits.idempotency_max_keys
-    ):
-        steps += _sweep(state, state.last_timestamp)
-    elif state.sweep_at == NEVER:
-        state.schedule_sweep()
-
-
-def _pass_time(state: State, now: int) -> list[Step]:
-    if not state.epoch:
-        state.epoch = now
-        state.schedule_sweep()
-    return _sweep(state, now) if now >= state.sweep_at else []
-
-
-def _sweep(state: State, now: int) -> list[Step]:
-    """Let go what is too old or too much, up to SWEEP of each."""
-    limits = state.limits
-    keys = _pop(state, state.keys, now, limits.idempotency_max_bytes)
-    tombstones = _pop(state, state.tombstones, now, limits.idempotency_max_bytes)
-    state.schedule_sweep()
-    steps: list[Step] = []
-    if keys:
-        steps.append((popped_keys, keys))
-    if tombstones:
-        steps.append((popped_tombstones, tombstones))
-    return steps
-
-
-def _pop(state: State, records: Aging[R], now: int, max_bytes: int) -> list[tuple[R, bool]]:
-    popped: list[tuple[R, bool]] = []
-    queue = records.queue
-    max_count = state.limits.idempotency_max_keys
-    while queue and len(popped) < SWEEP:
-        within = len(queue) <= max_count and records.bytes <= max_bytes
-        if within and not state.expired(queue[0].timestamp, now):
-            break
-        popped.append(records.pop())
-    return popped
