@@ -41,6 +41,15 @@ def test_a_read_is_sent_again_on_a_new_connection(
     assert one.connections == 3
 
 
+def test_what_is_tried_again_is_logged(
+    open_db: Callable[..., Any], peer: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "rstmdb.client")
+    open_db(peer(hang_up_after(1), serve).url).ping()
+    (record,) = (one for one in caplog.records if one.name == "rstmdb.client")
+    assert record.getMessage().startswith("PING: the server closed the connection; trying again in")
+
+
 def test_a_write_is_sent_again_with_the_key_that_it_had(
     open_db: Callable[..., Any], peer: Callable[..., Any]
 ) -> None:

@@ -261,7 +261,10 @@ def event(offset: int) -> bytes:
     return rcp.encode_json(rcp.EventMessage("s", "i", "m", 1, offset, "a", "b", "GO"))
 
 
-def test_a_watch_resumes_behind_what_it_has_handed_out(peer: Callable[..., Any]) -> None:
+def test_a_watch_resumes_behind_what_it_has_handed_out(
+    peer: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "rstmdb.client")
     asked: list[int | None] = []
 
     def first(session: Any) -> None:
@@ -294,3 +297,8 @@ def test_a_watch_resumes_behind_what_it_has_handed_out(peer: Callable[..., Any])
             next(watch)
     assert (caught.value.reason, caught.value.resume_from) == ("compacted", 40)
     assert asked == [None, 11, 13, 16]
+    told = [record.getMessage() for record in caplog.records if record.name == "rstmdb.client"]
+    reasons = ["the server closed", "the server broke the protocol", "refused", "the server stops"]
+    for line, reason in zip(told, reasons, strict=True):
+        assert line.startswith(f"WATCH_ALL: {reason}")
+        assert "; trying again in 0." in line

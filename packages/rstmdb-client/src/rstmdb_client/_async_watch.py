@@ -13,7 +13,7 @@ import rstmdb_protocol as rcp
 
 from ._errors import ConnectFailed, ConnectionLost, RstmdbError, WatchEnded
 from ._pipe import Pipe
-from ._retry import backoff_secs
+from ._retry import backoff_secs, tell_of_trouble
 from ._url import Target
 from ._watch import WatchRequest
 
@@ -88,12 +88,14 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
             try:
                 pipe = self._pipe or await self._begin()
                 event = self._request.take(await pipe.receive())
-            except (ConnectFailed, ConnectionLost):
+            except (ConnectFailed, ConnectionLost) as problem:
                 await self._drop()
                 if not self.begun:
                     self._opened.discard(self)
                     raise
-                await self._sleep(next(pauses))
+                pause = next(pauses)
+                tell_of_trouble(self._request.op, problem, pause)
+                await self._sleep(pause)
             except RstmdbError:
                 await self.aclose()
                 raise

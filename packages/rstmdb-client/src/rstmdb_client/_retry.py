@@ -16,7 +16,7 @@ from ._errors import (
     TlsSetupFailed,
 )
 
-__all__ = ["LEAST_CONNECT_SECS", "Attempts", "Retries", "backoff_secs"]
+__all__ = ["LEAST_CONNECT_SECS", "Attempts", "Retries", "backoff_secs", "tell_of_trouble"]
 
 FIRST_SECS = 0.05
 MOST_SECS = 2.0
@@ -39,6 +39,18 @@ def backoff_secs(rng: random.Random) -> Iterator[float]:
     while True:
         yield longest * (0.5 + rng.random() / 2)
         longest = min(longest * 2, MOST_SECS)
+
+
+def tell_of_trouble(what: str, problem: RstmdbError, pause_secs: float) -> None:
+    """Log that something is tried again: to "rstmdb.client", as information.
+
+    A program whose calls are slow, or whose watch is silent, then finds out why.
+    """
+    import logging  # late, since most programs never have anything to tell
+
+    logging.getLogger("rstmdb.client").info(
+        "%s: %s; trying again in %.3f s", what, problem, pause_secs
+    )
 
 
 class Retries:
@@ -81,7 +93,9 @@ class Retries:
         left = self._give_up - self._clock()
         if isinstance(problem, TlsSetupFailed) or self._failures > MOST_FAILURES or left <= 0:
             raise problem
-        return min(next(self._pauses), left)
+        pause = min(next(self._pauses), left)
+        tell_of_trouble(self._op, problem, pause)
+        return pause
 
 
 class Attempts:

@@ -16,6 +16,7 @@ from . import _sync_wait
 from ._batch import BatchBuilder
 from ._calls import Call, Calls, Raw
 from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RequestTooLarge, ServerError
+from ._fork import forget_in_children
 from ._retry import Attempts, Retries
 from ._sync_pipe import SyncPipe
 from ._sync_watch import SyncWatch
@@ -31,7 +32,8 @@ T = TypeVar("T")
 class SyncClient:
     """A blocking client. Threads may share it; their calls go one after the other.
 
-    Connects when it is entered, or at the first call. A broken connection is opened again;
+    Connects when it is entered, or at the first call, and once more in a process that is forked
+    from this one, which may use it as well. A broken connection is opened again;
     calls that may be sent twice are (see Target).
 
     Every operation raises ServerError for a refusal, RequestTimeout, ConnectFailed and
@@ -56,6 +58,14 @@ class SyncClient:
         """A new one with every `close`: calls of an older one are not sent again."""
         self._pipe: SyncPipe | None = None
         self._watches: set[SyncWatch] = set()
+        forget_in_children(self)
+
+    def _forget(self) -> None:
+        """Called in a child process: the connection is its parent's."""
+        self._lock = threading.Lock()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.abandon()
 
     @classmethod
     def from_url(cls, url: str, **overrides: Any) -> SyncClient:

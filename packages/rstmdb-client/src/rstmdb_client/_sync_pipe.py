@@ -164,6 +164,10 @@ class SyncPipe:
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # below TLS
 
+    def abandon(self) -> None:
+        """Close the socket and leave the connection to the process that this one came from."""
+        self._socket.close()
+
     def close(self) -> None:
         """End the connection and close the socket."""
         self.shut()

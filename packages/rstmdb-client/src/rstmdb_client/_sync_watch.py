@@ -12,7 +12,8 @@ from typing import Any
 import rstmdb_protocol as rcp
 
 from ._errors import ConnectFailed, ConnectionLost, RequestTimeout, RstmdbError, WatchEnded
-from ._retry import LEAST_CONNECT_SECS, backoff_secs
+from ._fork import forget_in_children
+from ._retry import LEAST_CONNECT_SECS, backoff_secs, tell_of_trouble
 from ._sync_pipe import SyncPipe, left_secs
 from ._url import Target
 from ._watch import WatchRequest
@@ -44,6 +45,14 @@ class SyncWatch(Iterator[rcp.EventMessage]):
         self._pipe: SyncPipe | None = None
         self._reading = threading.Lock()
         self._closed = False
+        forget_in_children(self)
+
+    def _forget(self) -> None:
+        """Called in a child process, whose watch goes on behind the same event by itself."""
+        self._reading = threading.Lock()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.abandon()
 
     @property
     def begun(self) -> dict[str, Any]:
@@ -94,13 +103,14 @@ class SyncWatch(Iterator[rcp.EventMessage]):
             try:
                 pipe = self._pipe or self._begin(deadline)
                 event = self._request.take(pipe.receive(deadline))
-            except (ConnectFailed, ConnectionLost):
+            except (ConnectFailed, ConnectionLost) as problem:
                 self._drop()
                 if not self.begun:
                     self._opened.discard(self)
                     raise
                 if not self._closed:
                     pause = next(pauses)
+                    tell_of_trouble(self._request.op, problem, pause)
                     self._sleep(pause if deadline is None else min(pause, left_secs(deadline)))
             except TimeoutError:
                 raise TimeoutError("no event in time") from None
