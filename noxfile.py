@@ -108,6 +108,23 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session
+def abuse(session: nox.Session) -> None:
+    """Every attack of the network matrix in its long form, and a table of what it did."""
+    _install(session, DISTRIBUTIONS, *TEST_TOOLS)
+    session.run(
+        "pytest", "tests/abuse", "-s", "-m", "slow or not slow", "--timeout=3600", *session.posargs,
+        env={"RSTMDB_TEST_SCALE": "10", "RSTMDB_ABUSE_TABLE": "1"},
+    )  # fmt: skip
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Coverage-guided fuzzing: `nox -s fuzz -- --seconds 600 frames guards`."""
+    _install(session, DISTRIBUTIONS, "atheris", *TEST_TOOLS)
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Which lines and branches the tests reach."""
     _install(session, DISTRIBUTIONS, "coverage", *TEST_TOOLS)
@@ -150,9 +167,10 @@ def bump(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as a site, in build/docs; warnings are errors."""
-    _install(session, DISTRIBUTIONS, *DOC_TOOLS, "pytest")
+    _install(session, DISTRIBUTIONS, *DOC_TOOLS, "pytest", "pytest-timeout")
     session.run("python", "docs/images/draw.py")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    session.run("pytest", "-q", "tests/docs/built_site.py")
     session.log("open build/docs/index.html")
 
 
