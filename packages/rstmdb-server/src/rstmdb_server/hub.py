@@ -64,7 +64,7 @@ class Hub:
         self._time_text = ""
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
-        self.subscriptions = Subscriptions(self)
+        self.subscriptions = Subscriptions(self, loop)
         store.hold_back = self.subscriptions.oldest_position
         self.committer = Committer(store, loop, self._on_flush, self.waiting)
         self.commit_soon = self.committer.commit_soon
