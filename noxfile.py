@@ -227,6 +227,13 @@ def micro(session: nox.Session) -> None:
     session.run("pytest", *files, *MICRO_OPTIONS, *session.posargs)
 
 
+@nox.session(name="client-overhead")
+def client_overhead(session: nox.Session) -> None:
+    """What a call costs its client, beside a bare socket, and what it costs to start."""
+    _install(session, DISTRIBUTIONS)
+    session.run("python", "benchmarks/client_overhead.py", *session.posargs)
+
+
 @nox.session
 def mutations(session: nox.Session) -> None:
     """Break each protection on purpose; some test must notice each time."""

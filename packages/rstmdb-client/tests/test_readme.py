@@ -19,4 +19,8 @@ def test_the_examples_of_the_readme_work(url: str, capsys: pytest.CaptureFixture
         "INVALID_TRANSITION ['SHIP']",
         "shipped",
         "order-2 created paid",
+        "order-1 SHIP",
+        "shipped",
+        "paid",
+        "None",
     ]
