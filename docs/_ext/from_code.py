@@ -1,11 +1,13 @@
 """Tables that are made from the code when the documentation is built.
 
-`operation-table` and `error-table` are directives without arguments; `program MODULE:NAME
+`operation-table` and `error-table` are directives without arguments; `commands-of MODULE:NAME
 COMMAND` describes the subcommands of a program.
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
 from importlib import import_module
@@ -15,6 +17,7 @@ from typing import Any
 import click
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 from rstmdb_cli.commands import SUBJECTS
@@ -23,6 +26,8 @@ from rstmdb_client import ERROR_CLASSES, SyncClient
 from rstmdb_protocol import OPERATIONS, RETRYABLE_CODES, ErrorCode
 from rstmdb_server.errors import CODES
 from rstmdb_storage import Database
+
+PACKAGES = ("rstmdb_client", "rstmdb_core", "rstmdb_protocol", "rstmdb_storage", "rstmdb_wal")
 
 Cell = Sequence[str]
 """Names, each shown as code, with commas between them; none is an empty cell."""
@@ -172,6 +177,54 @@ class Program(SphinxDirective):
         return [*sections, sentences(group.epilog)]
 
 
+def is_data(value: object) -> bool:
+    """Whether a public name is a constant or an alias of a type, which autodoc does not find."""
+    return not (isinstance(value, type) or inspect.isroutine(value))
+
+
+def said_of(package: str, name: str, value: object) -> str:
+    """The docstring behind a constant, in whichever module of its package it is defined."""
+    for module_name, module in sorted(sys.modules.items()):
+        inside = module_name.partition(".")[0] == package and module is not None
+        if inside and vars(module).get(name) is value:
+            said = ModuleAnalyzer.for_module(module_name)
+            said.analyze()
+            if ("", name) in said.attr_docs:
+                return " ".join(said.attr_docs["", name]).strip()
+    return ""
+
+
+def value_of(value: object) -> str:
+    """A value as a table shows it; nothing where it is long, or differs from build to build."""
+    shown = repr(value).replace("collections.abc.", "").replace("typing.", "")
+    return shown if len(shown) <= 60 and " at 0x" not in shown else ""
+
+
+class PublicData(SphinxDirective):
+    """The constants and aliases of a module."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table, nothing where there are none."""
+        (name,) = self.arguments
+        module = import_module(name)
+        rows = []
+        for public in module.__all__:
+            value = getattr(module, public)
+            if is_data(value):
+                cells = row(
+                    ([public], value_of(value), said_of(name.partition(".")[0], public, value))
+                )
+                cells[0][0][0]["ids"] = [f"{name}.{public}"]
+                rows.append(cells)
+        if not rows:
+            raise self.error(f"{name} has no constants")
+        made = table(("name", "value", "what it is"), ())
+        made[0][-1].extend(rows)
+        return [made]
+
+
 def for_this_site(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
@@ -201,10 +254,20 @@ def list_row(line: str) -> list[str]:
     return [f"   * - {first}", *(f"     - {cell}" for cell in rest)]
 
 
+def load_late_names() -> None:
+    """Ask for every public name: autodoc does not see those that a package loads when asked."""
+    for package in PACKAGES:
+        module = import_module(package)
+        for name in module.__all__:
+            getattr(module, name)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make the directives known to Sphinx."""
+    load_late_names()
     app.add_directive("operation-table", OperationTable)
     app.add_directive("error-table", ErrorTable)
-    app.add_directive("program", Program)
+    app.add_directive("commands-of", Program)
+    app.add_directive("public-data", PublicData)
     app.connect("autodoc-process-docstring", for_this_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -110,12 +110,6 @@ def test_every_option_of_the_server_is_documented() -> None:
     assert [o for o in sorted(options_of(server)) if f"`{o}" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["cli", "bench"])
-def test_the_options_of_a_program_are_shown_from_the_code(name: str) -> None:
-    page = (DOCS / "reference" / f"{name}.md").read_text()
-    assert f"```{{program}} rstmdb_{name}.main:main rstmdb-{name}\n" in page
-
-
 def test_every_session_is_explained_to_those_who_work_on_it() -> None:
     tree = ast.parse((ROOT / "noxfile.py").read_text())
     sessions = [
