@@ -23,6 +23,8 @@ GAUGES = Gauges(
     wal_reads=9,
     wal_fsyncs=10,
     skipped_records=11,
+    ignored_entries=13,
+    maintenance_failures={"snapshot": 14, "compaction": 0},
     watcher_lag_bytes=12,
 )
 
@@ -89,6 +91,9 @@ def test_every_value_comes_out_under_the_name_that_dashboards_use() -> None:
         ("rstmdb_wal_reads_total", ""): 9,
         ("rstmdb_wal_fsyncs_total", ""): 10,
         ("rstmdb_skipped_records", ""): 11,
+        ("rstmdb_ignored_entries", ""): 13,
+        ("rstmdb_maintenance_failures_total", "snapshot"): 14,
+        ("rstmdb_maintenance_failures_total", "compaction"): 0,
         ("rstmdb_watcher_lag_bytes", ""): 12,
     }
     assert {key: values[key] for key in expected} == expected

@@ -65,6 +65,7 @@ def test_a_scrape_is_right_after_a_scripted_workload(tmp_path: Path) -> None:
                 assert wire.request("APPLY_EVENT", instance_id="r-1", event="NO")["error"]
             wire.call("DELETE_INSTANCE", instance_id="r-2")
             wire.call("COMPACT")
+            wire.call("SNAPSHOT_INSTANCE", instance_id="r-0")
             wire.send_json({"id": "1", "op": "NOPE"})
             wire.receive()
             stats = wire.call("WAL_STATS")
@@ -94,7 +95,16 @@ def test_a_scrape_is_right_after_a_scripted_workload(tmp_path: Path) -> None:
                 ("rstmdb_wal_size_bytes", ""): stats["total_size_bytes"],
                 ("rstmdb_wal_writes_total", ""): stats["io_stats"]["writes"],
                 ("rstmdb_wal_fsyncs_total", ""): stats["io_stats"]["fsyncs"],
+                ("rstmdb_wal_bytes_written_total", ""): stats["io_stats"]["bytes_written"],
+                ("rstmdb_wal_bytes_read_total", ""): stats["io_stats"]["bytes_read"],
+                ("rstmdb_wal_reads_total", ""): stats["io_stats"]["reads"],
                 ("rstmdb_compaction_duration_seconds_count", ""): 1,
+                ("rstmdb_snapshot_duration_seconds_count", ""): 2,
+                ("rstmdb_maintenance_failures_total", "task=snapshot"): 0,
+                ("rstmdb_maintenance_failures_total", "task=compaction"): 0,
+                ("rstmdb_maintenance_failures_total", "task=backup"): 0,
+                ("rstmdb_skipped_records", ""): 0,
+                ("rstmdb_ignored_entries", ""): 0,
                 ("rstmdb_watcher_lag_bytes", ""): 0,
             }
             assert {key: shown.get(key) for key in expected} == expected

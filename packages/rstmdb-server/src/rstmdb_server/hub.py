@@ -65,6 +65,7 @@ class Hub:
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
         self.subscriptions = Subscriptions(self, loop)
+        store.snapshot_taken = lambda ms: metrics.snapshot_duration.observe(ms / 1000)
         store.hold_back = self.subscriptions.oldest_position
         self.committer = Committer(store, loop, self._on_flush, self.waiting)
         self.commit_soon = self.committer.commit_soon
@@ -242,6 +243,8 @@ class Hub:
             wal_fsyncs=stats.fsyncs,
             watcher_lag_bytes=self._watcher_lag_bytes(),
             skipped_records=self.store.recovered.report.skipped_records,
+            ignored_entries=self.store.ignored_entries,
+            maintenance_failures=dict(self.store.failures),
         )
 
     def _watcher_lag_bytes(self) -> int:

@@ -45,6 +45,7 @@ def take_snapshot(store: Store) -> Procedure:
     it, so that a snapshot never holds what a crash could take back. Raises SnapshotFailed
     and WriteFailed; nothing relies on the snapshot then.
     """
+    began_ms = store.monotonic()
     head = store.log.head
     header = _header(store, "full", head, None)
     frozen = store.state.freeze()
@@ -55,7 +56,7 @@ def take_snapshot(store: Store) -> Procedure:
         info: SnapshotInfo = yield lambda: write_snapshot(
             store.fs, store.layout, header, core.dump(frozen)
         )
-        yield from _list_snapshot(store, info)
+        yield from _list_snapshot(store, info, began_ms)
     except SnapshotFailed:
         store.failures["snapshot"] += 1
         raise
@@ -70,7 +71,7 @@ def snapshot(store: Store) -> Procedure:
     return SnapshotResult(info.snapshot_id, info.wal_offset, info.size_bytes, info.checksum)
 
 
-def _list_snapshot(store: Store, info: SnapshotInfo) -> Procedure:
+def _list_snapshot(store: Store, info: SnapshotInfo, began_ms: int) -> Procedure:
     catalog = store.catalog
     snapshots, gone = catalog.with_added(info)
     try:
@@ -79,6 +80,8 @@ def _list_snapshot(store: Store, info: SnapshotInfo) -> Procedure:
         catalog.remove_files([info])
         raise SnapshotFailed(f"the list of snapshots was not written: {error}") from error
     catalog.written(snapshots, gone)
+    if store.snapshot_taken is not None:
+        store.snapshot_taken(store.monotonic() - began_ms)
     yield lambda: catalog.remove_files(gone)
 
 
@@ -114,13 +117,14 @@ def snapshot_instance(store: Store, instance_id: str) -> Procedure:
         # The original's index must not go before something of ours holds what it lists.
         yield from take_snapshot(store)
         instance = store.state.get_instance(instance_id)
+    began_ms = store.monotonic()
     header = _header(store, "instance", instance.last_wal_offset, instance_id)
     yield Durable(instance.last_wal_offset)
     try:
         info: SnapshotInfo = yield lambda: write_snapshot(
             store.fs, store.layout, header, core.dump_instance(instance)
         )
-        yield from _list_snapshot(store, info)
+        yield from _list_snapshot(store, info, began_ms)
     except SnapshotFailed:
         store.failures["snapshot"] += 1
         raise

@@ -63,6 +63,8 @@ class Store(Recording, Pacing):
         """The offset that each rollback went back to, by the epoch that it ended."""
         self.listener: Callable[[Feed], None] | None = None
         """Called with the entries that each flush released."""
+        self.snapshot_taken: Callable[[int], None] | None = None
+        """Called with the milliseconds that each snapshot took, from its copy to its listing."""
         self.failures: Counter[str] = Counter(snapshot=0, compaction=0, backup=0)
         """How often each of these failed since the start; what failed will be tried again."""
         self._begin_counting(recovered.entries, recovered.report.bytes)

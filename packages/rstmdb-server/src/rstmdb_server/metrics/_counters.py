@@ -91,5 +91,9 @@ class Gauges(Struct, frozen=True, kw_only=True):
     wal_fsyncs: int = 0
     skipped_records: int = 0
     """Damaged records that recovery left out."""
+    ignored_entries: int = 0
+    """Entries of the log that made no sense and changed nothing."""
+    maintenance_failures: dict[str, int] = {}
+    """Snapshots, compactions and backups that failed, by what it was."""
     watcher_lag_bytes: int = 0
     """Bytes of log between its end and the subscription that is furthest behind."""

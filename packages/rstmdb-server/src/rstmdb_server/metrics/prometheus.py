@@ -90,6 +90,17 @@ def _from_gauges(gauges: Gauges) -> Iterator[Metric]:
         "skipped_records", "Damaged records that recovery left out.", gauges.skipped_records
     )
     yield _gauge(
+        "ignored_entries",
+        "Entries of the log that made no sense and changed nothing.",
+        gauges.ignored_entries,
+    )
+    yield _counters(
+        "maintenance_failures",
+        "Snapshots, compactions and backups that failed.",
+        "task",
+        gauges.maintenance_failures,
+    )
+    yield _gauge(
         "watcher_lag_bytes",
         "Bytes of log between the log's end and the subscription furthest behind.",
         gauges.watcher_lag_bytes,
