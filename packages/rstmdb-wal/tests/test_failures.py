@@ -222,18 +222,19 @@ def test_a_full_disk_under_a_write_in_place_is_undone_as_a_flush_is() -> None:
     fs = SimulatedFileSystem()
     log = open_log(fs, NEVER).log
     kept = log.append(3, b"kept")
-    assert log.write_in_place(0) is not None
+    log.flush()
     state = (log.next_sequence, log.head, log.next_offset)
     lost = log.append(3, b"lost")
     fs.inject("pwrite", 1, errno.ENOSPC)
-    result = log.write_in_place(0)
+    assert not log.write_in_place(0)
+    assert not log.write_in_place(0)  # nor is it tried again
+    result = log.flush()
     assert result is not None
     assert (result.released, result.durable, result.failed) == (kept, kept, "full")
     assert (log.next_sequence, log.head, log.next_offset) == state
     assert log.append(3, b"again") == lost
-    again = log.write_in_place(0)
-    assert again is not None
-    assert again.failed is None
+    assert log.write_in_place(0)
+    assert [r.payload for r in log.read(0)] == [b"kept", b"again"]
     assert [r.payload for r in open_log(fs.crash(), NEVER).records] == [b"kept", b"again"]
 
 
@@ -241,10 +242,11 @@ def test_any_other_failure_of_a_write_in_place_is_final() -> None:
     fs = SimulatedFileSystem()
     log = open_log(fs, NEVER).log
     kept = log.append(3, b"kept")
-    log.write_in_place(0)
+    log.flush()
     log.append(3, b"lost")
     fs.inject("pwrite", 1, errno.EIO)
-    result = log.write_in_place(0)
+    assert not log.write_in_place(0)
+    result = log.flush()
     assert result is not None
     assert (result.released, result.failed) == (kept, "fatal")
     with pytest.raises(LogFailed):
@@ -252,3 +254,4 @@ def test_any_other_failure_of_a_write_in_place_is_final() -> None:
     with pytest.raises(LogFailed):
         log.write_in_place(0)
     assert [r.payload for r in log.read(0)] == [b"kept"]
+    assert [r.payload for r in open_log(fs.crash(), NEVER).records] == [b"kept"]

@@ -88,11 +88,9 @@ def test_what_needs_no_sync_is_written_in_place(text: str) -> None:
     offsets = []
     for n in range(9):
         offsets.append(log.append(3, b"%d" % n))
-        result = log.write_in_place(1000 + n)
-        assert result is not None
-        assert (result.released, result.durable, result.failed) == (offsets[-1], 0, None)
-        assert result.records == 1
-    assert log.write_in_place(1010) is None  # nothing is queued
+        assert log.write_in_place(1000 + n)
+        assert (log.released, log.released_sequence, log.durable) == (offsets[-1], n + 1, 0)
+    assert not log.write_in_place(1010)  # nothing is queued
     assert [r.offset for r in log.read(0)] == offsets
     assert log.stats().flushes == 9
     assert [r.payload for r in open_log(fs.crash()).records] == [b"%d" % n for n in range(9)]
@@ -101,33 +99,33 @@ def test_what_needs_no_sync_is_written_in_place(text: str) -> None:
 def test_a_write_in_place_leaves_to_a_flush_what_takes_more() -> None:
     log = open_log(SimulatedFileSystem(), options("every_write")).log
     log.append(3, b"x")
-    assert log.write_in_place(0) is None
+    assert not log.write_in_place(0)
     counted = open_log(SimulatedFileSystem(), options("every_n:2")).log
     counted.append(3, b"x")
-    assert counted.write_in_place(0) is not None
+    assert counted.write_in_place(0)
     counted.append(3, b"x")
-    assert counted.write_in_place(0) is None
+    assert not counted.write_in_place(0)
     result = counted.flush()
     assert result is not None
     assert result.durable == counted.head
     timed = open_log(SimulatedFileSystem(), options("every_ms:50")).log
     timed.append(3, b"x")
-    assert timed.write_in_place(1000) is not None
+    assert timed.write_in_place(1000)
     assert timed.sync_due_ms() == 1050
     timed.append(3, b"x")
-    assert timed.write_in_place(1050) is None
+    assert not timed.write_in_place(1050)
     rotated = open_log(SimulatedFileSystem(), options("never")).log
     rotated.append(3, b"x")
     rotated.rotate()
     rotated.append(3, b"y")
-    assert rotated.write_in_place(0) is None
+    assert not rotated.write_in_place(0)
     rotated.flush()
     rotated.append(3, b"z")
     flush = rotated.begin_flush(0)
     assert flush is not None
     rotated.append(3, b"behind a flush under way")
-    assert rotated.write_in_place(0) is None
+    assert not rotated.write_in_place(0)
     flush.run()
     rotated.end_flush(flush)
-    assert rotated.write_in_place(0) is not None
+    assert rotated.write_in_place(0)
     assert [r.payload[:1] for r in rotated.read(0)] == [b"x", b"y", b"z", b"b"]

@@ -12,6 +12,9 @@ from ._snapshot import Catalog, SnapshotInfo
 
 __all__ = ["Pacing"]
 
+LOOK_EVERY = 16
+"""Records between two looks at whether compaction is due, where looking would cost each write."""
+
 
 class Pacing:
     """The part of a Store that counts what was written since the last snapshot."""
@@ -26,6 +29,8 @@ class Pacing:
         """Count on from what recovery replayed: entries, and bytes of log."""
         self.appended = entries
         """Records since the last full snapshot, checkpoints aside."""
+        self.look_at = 1
+        """What `appended` must have come to before it is worth asking `compaction_due`."""
         self.hold_back: Callable[[], int | None] = lambda: None
         """The offset behind which somebody still reads the log, or None."""
         self._snapshot_at_bytes = -size
@@ -36,6 +41,9 @@ class Pacing:
         options = self.options.compaction
         if not self.appended or not options.enabled:
             return False
+        self.look_at = self.appended + LOOK_EVERY
+        if self.appended < options.events_threshold < self.look_at:
+            self.look_at = options.events_threshold
         written = self.log.bytes_written - self._snapshot_at_bytes
         if self.appended < options.events_threshold and written < options.size_threshold_bytes:
             return False
@@ -47,12 +55,14 @@ class Pacing:
     def note_snapshot(self, info: SnapshotInfo, appended: int, written: int) -> None:
         """A full snapshot is relied on: what it covers counts no more towards the next."""
         self.appended -= appended
+        self.look_at = 1
         self._snapshot_at_bytes = written
         self._snapshot_at_ms = self.monotonic()
 
     def note_compaction_failed(self) -> None:
         """Count it, and try again after the usual interval, not at once."""
         self.failures["compaction"] += 1
+        self.look_at = 1
         self._snapshot_at_ms = self.monotonic()
 
     def retained_from(self, offset: int) -> int:

@@ -62,8 +62,8 @@ class LogPort(Protocol):
     def rotate(self) -> None:
         """Let the next record begin a new segment."""
 
-    def write_in_place(self, now_ms: int) -> Any:
-        """Write what is queued at once, if nothing more is due; the outcome, or None."""
+    def write_in_place(self, now_ms: int) -> bool:
+        """Write and release what is queued at once; False where that takes a flush."""
 
     def begin_flush(self, now_ms: int, *, force_sync: bool = False) -> FlushPort | None:
         """Take what is queued, or None when there is nothing to write or to sync."""

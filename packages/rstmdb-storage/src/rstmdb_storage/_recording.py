@@ -144,28 +144,25 @@ class Recording(Commands):
         After a failure everything decided since the last released record is undone; whoever
         waits for an offset above `released` gets WAL_IO_ERROR.
         """
-        result = self.log.end_flush(flush)
-        self._take_flushed(result)
-        return result
-
-    def write_in_place(self) -> FlushResult | None:
-        """Write and release what is queued, where that takes one plain write; else None.
-
-        None leaves everything as it was: it takes a flush. Blocks for the write. What a flush
-        comes to, this does too.
-        """
-        now_ms = self.monotonic() if self._timed else 0
-        result = self.log.write_in_place(now_ms)
-        if result is not None:
-            self._take_flushed(result)
-        return result
-
-    def _take_flushed(self, result: FlushResult) -> None:
-        released = result.released
+        result: FlushResult = self.log.end_flush(flush)
         if result.failed is not None:
             self.epoch += 1
-            self.floors.append(released)
-            self._undo(released)
+            self.floors.append(result.released)
+            self._undo(result.released)
+        self._show(result.released)
+        return result
+
+    def write_in_place(self) -> bool:
+        """Write and release what is queued, where that takes one plain write; blocks for it.
+
+        False where it takes a flush, and where the write failed: the flush tells.
+        """
+        if not self.log.write_in_place(self.monotonic() if self._timed else 0):
+            return False
+        self._show(self.log.released)
+        return True
+
+    def _show(self, released: int) -> None:
         self.state.released(released)
         feed = self._feed
         if self.listener is None:

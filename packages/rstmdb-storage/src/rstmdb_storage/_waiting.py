@@ -90,9 +90,9 @@ class Waiting:
             except Rejection as rejection:
                 self._wait_released(rejection.depends_on)
                 raise
-            if offset > log.released:
+            if offset > log.released and (self._flushing or not self._write_in_place()):
                 self._wait_released(offset)
-            if store.appended and self._worker is None and store.compaction_due():
+            if store.appended >= store.look_at and self._worker is None and store.compaction_due():
                 self._compact_soon()
         return view(result)
 
@@ -170,7 +170,7 @@ class Waiting:
             return False
         began = perf_counter()
         try:
-            if self._store.write_in_place() is None:
+            if not self._store.write_in_place():
                 return False
         except LogFailed as error:
             raise WriteFailed(str(error), final=True) from error

@@ -177,7 +177,7 @@ class Appender:
         chunk = self._current
         chunk.last_offset = self.head
         chunk.last_sequence = self.next_sequence - 1
-        chunk.end = split_offset(self.next_offset)[1]
+        chunk.end = self.next_offset & MAX_POSITION
 
     def _go_to(self, segment_id: int, position: int, *, create: bool) -> None:
         self._current = Chunk(segment_id, position, self.next_sequence, self.head, create=create)

@@ -54,11 +54,13 @@ class Committer(Appender):
         "_flush",
         "_flushes",
         "_fs",
+        "_given_up",
         "_horizon",
         "_last_flush_records",
         "_oldest_unsynced_ms",
         "_records_flushed",
         "_sync_every",
+        "_sync_ms",
         "_table",
         "_writer",
         "database_id",
@@ -82,8 +84,10 @@ class Committer(Appender):
         # Readers take both at once: the last released record and where it ends.
         self._horizon = (start.head, start.head_end)
         self._flush: Flush | None = None
+        self._given_up: Flush | None = None  # a write in place that failed, to be ended
         policy = start.options.policy
         self._sync_every = {"every_write": 1, "every_n": policy.n}.get(policy.kind, 1 << 64)
+        self._sync_ms = policy.n if policy.kind == "every_ms" else 0
         self._oldest_unsynced_ms: int | None = None
         self._flushes = self._records_flushed = self._last_flush_records = 0
 
@@ -96,6 +100,9 @@ class Committer(Appender):
         """
         if self._limit < 0 or self._flush is not None:
             self._check_open()
+            given_up, self._given_up = self._given_up, None
+            if given_up is not None:
+                return given_up
             raise LogMisused("a batch or another flush is under way")
         chunks, current = self._closed, self._current
         last = self.released_sequence
@@ -107,7 +114,9 @@ class Committer(Appender):
             last = chunks[-1].last_sequence
         unsynced = last - self.durable_sequence
         sync = unsynced > 0 and (
-            force_sync or unsynced >= self._sync_every or self._is_overdue(now_ms)
+            force_sync
+            or unsynced >= self._sync_every
+            or (self._sync_ms > 0 and self._is_overdue(now_ms))
         )
         if current.pieces:
             # In its place one that goes on where it ends; offset and room stay as they are.
@@ -120,30 +129,32 @@ class Committer(Appender):
         self._flush = flush = Flush(self._writer, chunks, now_ms, sync=sync)
         return flush
 
-    def write_in_place(self, now_ms: int) -> FlushResult | None:
+    def write_in_place(self, now_ms: int) -> bool:
         """Write and release all that is queued in one go, where one plain write does that.
 
-        That is where no sync is due, no segment is to be made and no flush is under way; else
-        None, and nothing was done. For a caller who may block and lets nobody append meanwhile:
-        a flush without the price of one that runs beside other work. Raises ``LogFailed``.
+        That is where no sync is due, no segment is to be made and no flush is under way. False
+        where it is not so, and where the write failed: then it takes a flush, whose end tells
+        what came of it. For a caller who may block and lets nobody append meanwhile: it costs
+        less than a flush that can run beside other work. Raises ``LogFailed``.
         """
         chunk = self._current
         if self._limit < 0 or self._flush is not None or self._closed or chunk.create:
             self._check_open()
-            return None
+            return False
         last = self.next_sequence - 1
-        unsynced = last - self.durable_sequence
-        if not chunk.pieces or unsynced >= self._sync_every or self._is_overdue(now_ms):
-            return None
+        if not chunk.pieces or last - self.durable_sequence >= self._sync_every:
+            return False
+        if self._sync_ms and self._is_overdue(now_ms):
+            return False
         self._seal_current()
         try:
             self._writer.write(chunk)
         except OSError as error:
-            flush = self._flush = Flush(self._writer, [chunk], now_ms, sync=False)
-            # What is appended from here on goes elsewhere, as after begin_flush.
+            # As if begin_flush had taken it, and its run had come to this.
             self._go_to(chunk.segment_id, chunk.end, create=False)
-            flush.fail(error, create=False)
-            return self.end_flush(flush)
+            self._flush = self._given_up = Flush(self._writer, [chunk], now_ms, sync=False)
+            self._flush.fail(error, create=False)
+            return False
         self._take_plain(chunk)
         if self._oldest_unsynced_ms is None:
             self._oldest_unsynced_ms = now_ms
@@ -151,9 +162,7 @@ class Committer(Appender):
         chunk.position = chunk.end
         chunk.first_sequence = last + 1
         chunk.previous_offset = chunk.last_offset
-        return FlushResult(
-            chunk.last_offset, self.durable, None, None, self._last_flush_records, None
-        )
+        return True
 
     def _is_overdue(self, now_ms: int) -> bool:
         due = self.sync_due_ms()
@@ -161,9 +170,9 @@ class Committer(Appender):
 
     def sync_due_ms(self) -> int | None:
         """Return when the next sync is due under every_ms (clock of ``begin_flush``), or None."""
-        if self._options.policy.kind != "every_ms" or self._oldest_unsynced_ms is None:
+        if not self._sync_ms or self._oldest_unsynced_ms is None:
             return None
-        return self._oldest_unsynced_ms + self._options.policy.n
+        return self._oldest_unsynced_ms + self._sync_ms
 
     def end_flush(self, flush: Flush) -> FlushResult:
         """Take note of what the flush came to, on the owner's thread."""

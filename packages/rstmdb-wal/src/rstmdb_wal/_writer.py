@@ -242,8 +242,10 @@ class Flush:
         """Write and, if the policy asks for it, sync. Blocks; on any thread; never raises.
 
         One write per segment, one fdatasync at most besides those of a rotation. The outcome
-        is kept for ``Log.end_flush``.
+        is kept for ``Log.end_flush``. Once only: nothing that failed is tried again.
         """
+        if self.ran:
+            return
         self.ran = True
         create = False
         try:

@@ -74,7 +74,7 @@ def apply_event(
     if payload:
         ctx.update(payload)
         encoded = _encode(ctx, options, instance)
-    now = state.last_timestamp
+    last = state.last_timestamp
     entry = ApplyEvent(
         instance_id,
         event,
@@ -84,7 +84,7 @@ def apply_event(
         ctx,
         event_id,
         idempotency_key,
-        max(now, now_ms),
+        max(last, now_ms),
         instance.machine,
         instance.version,
         instance.last_wal_offset,
