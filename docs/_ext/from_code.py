@@ -140,8 +140,10 @@ def option_row(option: click.Option, context: click.Context) -> tuple[Cell | str
         values: Cell | str = ""
     elif isinstance(kind, click.Choice):
         values = [str(choice) for choice in kind.choices]
+    elif isinstance(kind, click.IntRange | click.FloatRange):
+        values = f"from {kind.min}" if kind.max is None else f"{kind.min} to {kind.max}"
     else:
-        values = extra.get("range") or (option.metavar or kind.name).upper()
+        values = (option.metavar or kind.name).upper()
     default = [extra["default"]] if "default" in extra else ""
     return [*option.opts, *option.secondary_opts], values, default, option.help or ""
 
@@ -156,25 +158,27 @@ class Program(SphinxDirective):
         module, _, name = self.arguments[0].partition(":")
         group: click.Group = getattr(import_module(module), name)
         outer = click.Context(group)
-        sections: list[nodes.Node] = []
+        sections = [self.section("before any command", group, outer)]
         for title in group.list_commands(outer):
             command = group.get_command(outer, title)
-            if command is None:
-                continue
-            context = click.Context(command, outer, info_name=title, show_default=True)
-            section = nodes.section(ids=[title], names=[title])
-            section += nodes.title("", title)
-            section += sentences(command.help)
-            usage = " ".join(command.collect_usage_pieces(context))
-            section += nodes.literal_block(
-                "", f"{self.arguments[1]} {title} {usage}", language="text"
-            )
-            options = [p for p in command.params if isinstance(p, click.Option)]
-            if options:
-                head = ("option", "values", "default", "meaning")
-                section += table(head, (option_row(option, context) for option in options))
-            sections.append(section)
+            if command is not None:
+                context = click.Context(command, outer, info_name=title, show_default=True)
+                sections.append(self.section(title, command, context))
         return [*sections, sentences(group.epilog)]
+
+    def section(self, title: str, command: click.Command, context: click.Context) -> nodes.section:
+        """What a command does, how it is called, and its options."""
+        section = nodes.section(ids=[nodes.make_id(title)], names=[title])
+        section += nodes.title("", title)
+        section += sentences(command.help)
+        name = "" if context.parent is None else f"{title} "
+        usage = f"{self.arguments[1]} {name}{' '.join(command.collect_usage_pieces(context))}"
+        section += nodes.literal_block("", usage, language="text")
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        if options:
+            head = ("option", "values", "default", "meaning")
+            section += table(head, (option_row(option, context) for option in options))
+        return section
 
 
 def is_data(value: object) -> bool:
