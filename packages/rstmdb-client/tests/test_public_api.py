@@ -96,6 +96,7 @@ ORDER = {
 def story(db: StateMachineDatabase) -> list[str]:
     """What code that takes either may do; type checkers check both callers."""
     db.put_machine("m", 1, ORDER)
+    watch = db.watch_all(machines=["m"], from_offset=db.wal_stats().latest_offset)
     assert db.get_machine("m").definition["initial"] == "a"
     with db.batch(atomic=True) as batch:
         batch.create_instance("m", 1, instance_id="i")
@@ -105,7 +106,27 @@ def story(db: StateMachineDatabase) -> list[str]:
     assert isinstance(batch.results[0], Exception)
     assert db.wait_for_state("i", "b", timeout=5).state == "b"
     assert db.decide_and_apply("i", lambda found: "GO" if found.state == "a" else None) is None
-    found = db.get_instance("i")
+    with watch:
+        event = watch.receive(timeout=20)
+        assert (event.instance_id, event.event, event.from_state, event.to_state) == (
+            "i", "GO", "a", "b",
+        )  # fmt: skip
+        assert (event.ctx, event.payload or {}) == ({}, {})
+        with pytest.raises(TimeoutError):
+            watch.receive(timeout=0.05)
+        assert watch.next_offset is not None
+        assert watch.next_offset > event.wal_offset
+    with db.watch_all(to_states=["a"], from_offset=0) as nothing, pytest.raises(TimeoutError):
+        nothing.receive(timeout=0.05)
+    with db.watch_instance("i", include_ctx=False, from_offset=1) as one:
+        again = next(iter(one))
+        assert (again.wal_offset, bool(again.ctx)) == (event.wal_offset, False)
+        db.delete_instance("i")
+        with pytest.raises(Exception, match="deleted"):
+            next(one)
+    db.create_instance("m", 1, instance_id="j")
+    db.apply_event("j", "GO")
+    found = db.get_instance("j")
     rows = db.list_instances(machine="m").instances
     assert db.wal_read().records[-1].offset <= db.wal_stats().latest_offset
     return [found.state, rows[0].id, db.list_machines().items[0].machine]
@@ -113,7 +134,7 @@ def story(db: StateMachineDatabase) -> list[str]:
 
 def test_the_same_code_runs_on_the_embedded_database_and_on_a_server(url: str) -> None:
     with Database.open(":memory:") as database:
-        assert story(database) == ["b", "i", "m"]
+        assert story(database) == ["b", "j", "m"]
     with SyncClient.from_url(url) as client:
         client.flush_all()
-        assert story(client) == ["b", "i", "m"]
+        assert story(client) == ["b", "j", "m"]

@@ -40,7 +40,7 @@ from ._url import Target
 from ._wait import Decision, Reached
 
 if TYPE_CHECKING:
-    from ._api import BatchApi, StateMachineDatabase
+    from ._api import BatchApi, StateMachineDatabase, WatchApi
     from ._async_watch import AsyncWatch
     from ._client import Client
 
@@ -84,6 +84,7 @@ __all__ = [
     "UnsupportedProtocolError",
     "WaitTimeout",
     "WalIoError",
+    "WatchApi",
     "WatchEnded",
 ]
 
@@ -93,6 +94,7 @@ _LATE = {
     "BatchApi": "_api",
     "Client": "_client",
     "StateMachineDatabase": "_api",
+    "WatchApi": "_api",
 }
 
 

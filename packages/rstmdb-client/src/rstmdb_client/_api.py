@@ -6,14 +6,14 @@ differ, too: a refusal is a ServerError here and a Rejection there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
 
 from ._wait import Decision
 
-__all__ = ["BatchApi", "StateMachineDatabase"]
+__all__ = ["BatchApi", "StateMachineDatabase", "WatchApi"]
 
 
 class PutMachineAnswer(Protocol):
@@ -153,6 +153,56 @@ class ReachedAnswer(Protocol):
     def state(self) -> str: ...
     @property
     def wal_offset(self) -> int: ...
+
+
+class EventRow(Protocol):
+    """One transition; without `include_ctx` its `ctx` is empty."""
+
+    @property
+    def instance_id(self) -> str: ...
+    @property
+    def machine(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def wal_offset(self) -> int: ...
+    @property
+    def from_state(self) -> str: ...
+    @property
+    def to_state(self) -> str: ...
+    @property
+    def event(self) -> str: ...
+    @property
+    def payload(self) -> Any: ...
+    @property
+    def ctx(self) -> Any: ...
+
+
+class WatchApi(Protocol):
+    """Events in log order, each exactly once."""
+
+    @property
+    def next_offset(self) -> int | None:
+        """The `from_offset` with which a new watch goes on behind this one."""
+
+    def receive(self, timeout: float | None = None) -> EventRow:
+        """The next event; a TimeoutError after `timeout` seconds without one."""
+
+    def close(self) -> None:
+        """End the watch."""
+
+    def __iter__(self) -> Iterator[EventRow]: ...
+
+    def __next__(self) -> EventRow: ...
+
+    def __enter__(self) -> WatchApi: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 
 class RecordRow(Protocol):
@@ -344,6 +394,23 @@ class StateMachineDatabase(Protocol):
 
     def batch(self, *, atomic: bool = False) -> AbstractContextManager[BatchApi]:
         """Collect operations in a block and run them as one when it ends."""
+
+    def watch_instance(
+        self, instance_id: str, *, include_ctx: bool = True, from_offset: int | None = None
+    ) -> WatchApi:
+        """Watch one instance."""
+
+    def watch_all(
+        self,
+        *,
+        machines: Sequence[str] | None = None,
+        from_states: Sequence[str] | None = None,
+        to_states: Sequence[str] | None = None,
+        events: Sequence[str] | None = None,
+        include_ctx: bool = True,
+        from_offset: int | None = None,
+    ) -> WatchApi:
+        """Watch all instances that pass the filters."""
 
     def wal_read(self, from_offset: int = 0, limit: int | None = None) -> RecordsAnswer:
         """A page of the log."""

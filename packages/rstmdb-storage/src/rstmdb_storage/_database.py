@@ -29,7 +29,7 @@ from ._store import Store
 from ._views import ApplyResult, InstanceView, MachineView
 from ._wait import Reached, wait_for_state
 from ._waiting import Waiting
-from ._watch import Watch
+from ._watch import Wanted, Watch
 
 __all__ = ["Database"]
 
@@ -238,13 +238,47 @@ class Database(Waiting):
         `CompactionOptions.max_watch_lag_bytes`; one that was overtaken raises OffsetGone, and
         so does a `from_offset` below the oldest kept.
         """
+        wanted = Wanted(instance_id, machines, events=events)
+        return self._begin_watch(wanted, from_offset, timeout)
+
+    def watch_instance(
+        self, instance_id: str, *, include_ctx: bool = True, from_offset: int | None = None
+    ) -> Watch:
+        """As `watch`, of one instance and without a timeout; as SyncClient has it.
+
+        Raises InstanceNotFound, and so does the watch where the instance is deleted.
+        """
+        wanted = Wanted(instance_id, include_ctx=include_ctx, until_deleted=True)
+        watch = self._begin_watch(wanted, from_offset or None)
+        self.get_instance(instance_id)
+        return watch
+
+    def watch_all(
+        self,
+        *,
+        machines: Sequence[str] | None = None,
+        from_states: Sequence[str] | None = None,
+        to_states: Sequence[str] | None = None,
+        events: Sequence[str] | None = None,
+        include_ctx: bool = True,
+        from_offset: int | None = None,
+    ) -> Watch:
+        """As `watch`, with more filters and without a timeout; as SyncClient has it."""
+        wanted = Wanted(
+            None, machines or (), from_states or (), to_states or (), events or (), include_ctx
+        )
+        return self._begin_watch(wanted, from_offset)
+
+    def _begin_watch(
+        self, wanted: Wanted, from_offset: int | None, timeout: float | None = None
+    ) -> Watch:
         with self._condition:
             self._check_open()
             if from_offset is None:
                 position = self._store.log.released
             else:
                 position = (from_offset or self._store.earliest_offset) - 1
-            watch = Watch(self, position, instance_id, machines, events, timeout)
+            watch = Watch(self, position, wanted, timeout)
             self._watches.add(watch)
         return watch
 
