@@ -16,8 +16,9 @@ from typing import Any
 import zstandard
 from crc32c import crc32c
 
-Outcome = tuple[list[bytes], bool]
-"""The payloads of a byte stream, and whether the stream is broken behind them."""
+Outcome = tuple[list[bytes], bool | None]
+"""The payloads of a byte stream, and whether the stream is broken behind them; None where too
+little of a header is there to demand that it is refused already."""
 
 
 def cut_stream(data: bytes, limit: int, *, zstd: bool) -> Outcome:
@@ -40,7 +41,7 @@ def cut_frames(data: bytes, limit: int, *, zstd: bool) -> Outcome:
     found: list[bytes] = []
     while data:
         if len(data) < 18:
-            return found, not b"RCPX".startswith(data[:4])
+            return found, False if b"RCPX".startswith(data[:4]) else None
         magic, version, flags, extension, size, crc = struct.unpack(">4sHHHII", data[:18])
         if magic != b"RCPX" or version != 1 or flags & ~0xF or size > limit:
             return found, True
