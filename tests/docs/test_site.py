@@ -129,6 +129,12 @@ def test_every_session_is_explained_to_those_who_work_on_it() -> None:
     ] == []
 
 
+def test_every_example_is_shown() -> None:
+    page = (DOCS / "how-to" / "examples.md").read_text()
+    scripts = [path.name for path in (ROOT / "examples").glob("*.py")]
+    assert [name for name in scripts if f"/examples/{name}\n" not in page] == []
+
+
 def test_the_diagrams_are_what_their_script_draws(tmp_path: Path) -> None:
     script = tmp_path / "draw.py"
     script.write_text((DOCS / "images" / "draw.py").read_text())

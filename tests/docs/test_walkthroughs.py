@@ -11,13 +11,13 @@ from walkthrough import PageError, Walkthrough, blocks_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-ON_A_HOST = {"deploy.md", "monitor.md"}
-"""They set up whole machines; their files have tests of their own in tests/kit."""
+TESTED_ELSEWHERE = {"deploy.md", "monitor.md", "examples.md"}
+"""Whole machines are set up in tests/kit, as far as can be; scripts run in tests/examples."""
 
 PAGES = [
     ROOT / "README.md",
     DOCS / "tutorial.md",
-    *(p for p in sorted(DOCS.glob("how-to/*.md")) if p.name not in {"index.md", *ON_A_HOST}),
+    *(p for p in sorted(DOCS.glob("how-to/*.md")) if p.name not in {"index.md", *TESTED_ELSEWHERE}),
 ]
 NEEDS = {"tls.md": "openssl"}
 
