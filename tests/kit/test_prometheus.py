@@ -43,6 +43,7 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
 
 
 @needs_promtool
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_unit_tests_notice_an_alert_that_never_fires(name: str, tmp_path: Path) -> None:
     rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
