@@ -112,7 +112,7 @@ class Appender:
             payload,
         )
         self.head = offset
-        self.next_offset = end
+        self.next_offset = end | 0  # without the room for a carry that a sum is kept with
         self.next_sequence = sequence + 1
         return offset
 

@@ -98,8 +98,8 @@ class Walker:
             return records, proven
         data, seed = self._data, self._seed
         length = len(data)
-        at = self.position - self._base
-        start += self._base
+        base = self._base
+        at = self.position - base
         unpack, crc32, new, append = HEADER.unpack_from, crc32c, tuple.__new__, records.append
         while at + HEADER_BYTES <= length:
             magic, kind, flags, gap, size, crc, sequence = unpack(data, at)
@@ -118,10 +118,13 @@ class Walker:
                 break
             if gap < UNKNOWN_GAP:
                 proven = sequence - gap
-            append(new(Record, (kind, sequence, start + at, stored, False, False, start + stop)))
+            # Not start + base + at: what is added is kept with room for a carry, 16 bytes for
+            # each of a million offsets that stay.
+            offset = start | base + at
+            append(new(Record, (kind, sequence, offset, stored, False, False, start | base + stop)))
             expected += 1
             at = stop
-        self.position = self._base + at
+        self.position = base + at
         return records, proven
 
     def _load(self, least: int) -> None:
