@@ -29,12 +29,12 @@ from rstmdb_storage import Database
 
 PACKAGES = ("rstmdb_client", "rstmdb_core", "rstmdb_protocol", "rstmdb_storage", "rstmdb_wal")
 
-Cell = Sequence[str]
-"""Names, each shown as code, with commas between them; none is an empty cell."""
+Cell = Sequence[str] | nodes.paragraph
+"""Plain text; or names, each shown as code, with commas between them; or what is to be shown."""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> nodes.table:
-    """A table; a cell that is a string is plain text."""
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> nodes.table:
+    """A table."""
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=1) for _ in head]
     group += nodes.thead("", row(head))
@@ -42,13 +42,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> nodes.ta
     return nodes.table("", group, classes=["docutils"])
 
 
-def row(cells: Sequence[Cell | str]) -> nodes.row:
+def row(cells: Sequence[Cell]) -> nodes.row:
     """One row of a table."""
     return nodes.row("", *(nodes.entry("", paragraph(cell)) for cell in cells))
 
 
-def paragraph(cell: Cell | str) -> nodes.paragraph:
+def paragraph(cell: Cell) -> nodes.paragraph:
     """The contents of a cell."""
+    if isinstance(cell, nodes.paragraph):
+        return cell
     if isinstance(cell, str):
         return nodes.paragraph("", cell)
     parts: list[nodes.Node] = []
@@ -132,12 +134,12 @@ def sentences(text: str | None) -> nodes.paragraph:
     return nodes.paragraph("", " ".join((text or "").split()))
 
 
-def option_row(option: click.Option, context: click.Context) -> tuple[Cell | str, ...]:
+def option_row(option: click.Option, context: click.Context) -> tuple[Cell, ...]:
     """What `--help` says about an option."""
     extra = option.get_help_extra(context)
     kind = option.type
     if option.is_flag:
-        values: Cell | str = ""
+        values: Cell = ""
     elif isinstance(kind, click.Choice):
         values = [str(choice) for choice in kind.choices]
     elif isinstance(kind, click.IntRange | click.FloatRange):
@@ -217,16 +219,12 @@ class PublicData(SphinxDirective):
         for public in module.__all__:
             value = getattr(module, public)
             if is_data(value):
-                cells = row(
-                    ([public], value_of(value), said_of(name.partition(".")[0], public, value))
-                )
-                cells[0][0][0]["ids"] = [f"{name}.{public}"]
-                rows.append(cells)
+                shown = nodes.literal("", public, ids=[f"{name}.{public}"])
+                said = said_of(name.partition(".")[0], public, value)
+                rows.append((nodes.paragraph("", "", shown), value_of(value), said))
         if not rows:
             raise self.error(f"{name} has no constants")
-        made = table(("name", "value", "what it is"), ())
-        made[0][-1].extend(rows)
-        return [made]
+        return [table(("name", "value", "what it is"), rows)]
 
 
 def for_this_site(

@@ -22,6 +22,7 @@ PAGES = [
 NEEDS = {"tls.md": "openssl"}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     needed = NEEDS.get(page.name)
