@@ -86,6 +86,11 @@ MUTATIONS = (
         "    elif not flags & FLAG_OURS:",
     ),
     Mutation(
+        "the checksum of a record that is taken in a run is checked", WAL, "_scan.py",
+        "            if crc != crc32(stored, crc32(data[at + 4 : at + 12] + data[at + 16 : begin], "
+        "seed)):\n                break\n", "",
+    ),
+    Mutation(
         "a snapshot is read back and verified before segments are deleted", STORAGE,
         "_snapshot/_writer.py", "        _verify(fs, path, checksum)\n", "",
     ),
@@ -103,7 +108,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what a failed flush could not write is undone", STORAGE, "_recording.py",
-        "            self._undo(released)\n", "",
+        "            self._undo(result.released)\n", "",
     ),
 )  # fmt: skip
 
