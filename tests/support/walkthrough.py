@@ -117,7 +117,8 @@ class Walkthrough:
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         self._output = ""
         server, metrics = self._ports.values()
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("RSTMDB_")}
+        ours = ("RSTMDB_", "XDG_", "RUST_LOG")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         self._env = inherited | {
             "HOME": str(folder),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
