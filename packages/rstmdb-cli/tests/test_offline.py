@@ -108,3 +108,14 @@ def test_a_directory_that_is_open_is_refused_and_the_owner_named(directory: Path
         result = run("verify", str(directory))
     assert result.exit_code == 1
     assert "process" in result.stderr
+
+
+def test_a_restore_can_begin_offsets_anew(directory: Path, tmp_path: Path) -> None:
+    offsets = {}
+    for name, options in (("behind", ()), ("anew", ("--renumber",))):
+        done = run("restore", *options, str(directory), str(tmp_path / name))
+        assert done.exit_code == 0, done.output
+        with Database.open(tmp_path / name) as db:
+            assert db.get_instance("r").ctx == {"n": 9}
+            offsets[name] = db.get_instance("r").last_wal_offset
+    assert offsets["anew"] < offsets["behind"]

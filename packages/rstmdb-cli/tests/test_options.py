@@ -54,7 +54,7 @@ COMMANDS = {
     "wal-stats": "",
     "compact": "-f --force",
     "backup": "[NAME]",
-    "restore": "SOURCE TARGET --to-offset",
+    "restore": "SOURCE TARGET --to-offset --renumber",
     "verify": "DIRECTORY",
     "repair": "DIRECTORY --skip --yes",
     "dump": "DIRECTORY --skip-damage",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,10 +31,8 @@ def _completer(find: Callable[[Lookup, dict[str, Any]], Names]) -> Completer:
     ) -> list[CompletionItem[str]]:
         from click.shell_completion import CompletionItem
 
-        lookup = _lookup(context)
-        if lookup is None:
-            return []
-        names = find(lookup, context.params)
+        with _lookup(context) as lookup:
+            names = {} if lookup is None else find(lookup, context.params)
         return [
             CompletionItem(name, help=text or None)
             for name, text in names.items()
@@ -59,7 +58,8 @@ def listed(find: Completer) -> Completer:
     return complete
 
 
-def _lookup(context: click.Context) -> Lookup | None:
+@contextmanager
+def _lookup(context: click.Context) -> Iterator[Lookup | None]:
     """What the context's server answers; None where the options make no sense."""
     from .lookup import Lookup
 
@@ -67,9 +67,15 @@ def _lookup(context: click.Context) -> Lookup | None:
     try:
         if session is None:
             session = Session.of(context.find_root())
-        return session.lookup or Lookup.of(session)
+        lookup = session.lookup or Lookup.of(session)
     except (click.ClickException, TypeError, ValueError, KeyError):
-        return None
+        yield None
+        return
+    try:
+        yield lookup
+    finally:
+        if session.lookup is None:
+            lookup.close()
 
 
 def _numbers(versions: Iterable[int]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rstmdb_client import SyncClient
+
     from .session import Session
 
 __all__ = ["Lookup"]
@@ -36,6 +38,7 @@ class Lookup:
         keep_secs: float = KEEP_SECS,
     ) -> None:
         self._ask = ask
+        self._client: SyncClient | None = None
         self._clock = clock
         self._keep_secs = keep_secs
         self._lock = threading.Lock()
@@ -49,7 +52,15 @@ class Lookup:
         target = session.target().with_options(
             connect_timeout=PATIENCE_SECS, request_timeout=PATIENCE_SECS, retry_timeout=0.0
         )
-        return cls(SyncClient(target).call)
+        client = SyncClient(target)
+        lookup = cls(client.call)
+        lookup._client = client
+        return lookup
+
+    def close(self) -> None:
+        """Close the connection, if this has one of its own."""
+        if self._client is not None:
+            self._client.close()
 
     def forget(self) -> None:
         """Ask anew: something may have changed."""

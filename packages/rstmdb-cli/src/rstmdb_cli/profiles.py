@@ -130,7 +130,8 @@ def _forget_variables(context: click.Context) -> None:
         if name in CONNECTION and (
             context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
         ):
-            context.params[name] = option.process_value(context, option.get_default(context))
+            default = option.default  # which click has a mark of its own for, where there is none
+            context.params[name] = default if isinstance(default, str | bool) else None
             context.set_parameter_source(name, ParameterSource.DEFAULT)
 
 

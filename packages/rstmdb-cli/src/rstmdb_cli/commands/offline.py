@@ -73,8 +73,8 @@ def repair(session: Session, directory: str, skip: bool, yes: bool) -> None:
     if not yes:
         question = "Go past what is damaged" if skip else "Cut the log at the first damage"
         click.confirm(f"{question} in {directory}?", abort=True, err=True)
-    with _tools() as offline:
-        report = offline.repair_database(directory, how)
+    with _tools() as offline, progress("repairing") as advance:
+        report = offline.repair_database(directory, how, progress=advance)
     show(_plain(report), session.output)
 
 
@@ -102,12 +102,20 @@ def stats(session: Session, directory: str) -> None:
 @click.argument("source", type=_DIRECTORY)
 @click.argument("target", type=click.Path(file_okay=False))
 @click.option("--to-offset", type=click.IntRange(min=0), help="Not beyond this log offset.")
+@click.option(
+    "--renumber", is_flag=True, help="Begin offsets anew; ones kept from before are void."
+)
 @pass_session
-def restore(session: Session, source: str, target: str, to_offset: int | None) -> None:
+def restore(
+    session: Session, source: str, target: str, to_offset: int | None, renumber: bool
+) -> None:
     """Restore a backup into an empty directory.
 
     To its newest state, or to the offset given; a batch that the offset cuts is left out.
+    Stop the server first if SOURCE is its data directory, and start one on TARGET afterwards.
     """
     with _tools() as offline, progress("restoring") as advance:
-        result = offline.restore_backup(source, target, to_offset=to_offset, progress=advance)
+        result = offline.restore_backup(
+            source, target, to_offset=to_offset, renumber=renumber, progress=advance
+        )
     show(_plain(result), session.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import click
@@ -15,6 +16,8 @@ from .words import Word, split
 
 __all__ = ["Problem", "first_problem", "is_open", "json_words"]
 
+_NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][+-]?)?$")
+_ESCAPE = re.compile(r"\\?(u[0-9a-fA-F]{0,4})?")
 _BEGINNINGS = ("true", "false", "null", "-", "NaN", "Infinity")
 
 
@@ -91,8 +94,11 @@ def _may_go_on(word: Word, error: json.JSONDecodeError) -> bool:
     rest = word.text[error.pos :].strip()
     if not rest or error.msg.startswith("Unterminated"):
         return True
+    number = _NUMBER.search(word.text)
+    if number is not None and number.start() < error.pos:
+        return True
     if error.msg.startswith("Invalid") and "escape" in error.msg:
-        return len(rest) < (6 if rest.startswith("\\u") else 2)
+        return _ESCAPE.fullmatch(rest) is not None
     return any(name.startswith(rest) for name in _BEGINNINGS)
 
 

@@ -35,13 +35,15 @@ class Repl:
         from rstmdb_client import SyncClient
 
         self._client = SyncClient(session.target().with_options(retry_timeout=_RETRY_SECS))
-        self.session = session._replace(kept=self._client, lookup=Lookup.of(session))
+        self._lookup = Lookup.of(session)
+        self.session = session._replace(kept=self._client, lookup=self._lookup)
         self._verbose = bool(parent.find_root().params["verbose"])
         self.left = False
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.close()
+        self._lookup.close()
 
     def greet(self) -> None:
         """Say where this is, or why it is not."""
@@ -76,8 +78,7 @@ class Repl:
             click.echo("interrupted", err=True)
             return INTERRUPTED
         finally:
-            if self.session.lookup is not None:
-                self.session.lookup.forget()
+            self._lookup.forget()
 
     def _run(self, words: list[str]) -> int:
         output, words = _output_option(words)
