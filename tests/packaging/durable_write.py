@@ -3,7 +3,8 @@
     python durable_write.py DIST
 
 For each supported version of Python that is installed, an empty environment gets the wheels of
-server and command line, and their commands do the rest.
+server and command line, and their commands do the rest. With the oldest, it is done once more with
+the lowest versions of other packages that our own say they work with.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from environments import make_environment
-from pythons import installed
+from pythons import find, installed, supported
 
 START_TIMEOUT_SECS = 60.0
 LIGHT = {
@@ -109,18 +110,21 @@ def main() -> int:
     """Try every interpreter; the exit code."""
     dist = Path(sys.argv[1]).resolve()
     failed = 0
-    for python in installed():
+    oldest = find(supported()[0])  # newer ones have no wheels of what was the lowest then
+    trials = [(python, False) for python in installed()]
+    for python, lowest in [*trials, *([(oldest, True)] if oldest else [])]:
+        what = f"{python}{', lowest requirements' if lowest else ''}"
         with tempfile.TemporaryDirectory() as folder:
             commands = make_environment(
-                Path(folder) / "env", python, dist, "server[uvloop]", "cli[offline]"
+                Path(folder) / "env", python, dist, "server[uvloop]", "cli[offline]", lowest=lowest
             )
             try:
                 survive(commands, Path(folder))
             except RuntimeError as error:
                 failed += 1
-                print(f"{python}: {error}")
+                print(f"{what}: {error}")
             else:
-                print(f"{python}: a write through the installed commands survived kill -9")
+                print(f"{what}: a write through the installed commands survived kill -9")
     return 1 if failed else 0
 
 

@@ -38,7 +38,8 @@ def test_all_distributions_share_one_version_and_pin_their_siblings_to_it() -> N
         table = project(name)
         assert table["name"] == f"rstmdb-{name}"
         assert table["version"] == version
-        for requirement in table["dependencies"]:
+        extras = table.get("optional-dependencies", {}).values()
+        for requirement in [*table["dependencies"], *(one for extra in extras for one in extra)]:
             if requirement.startswith("rstmdb"):
                 assert requirement.endswith(f"=={version}"), requirement
 
