@@ -110,6 +110,7 @@ class Walker:
                 or flags != FLAG_OURS
                 or magic != MAGIC
                 or not 0 < kind <= KIND_DELETE_INSTANCE
+                or not gap  # at least 1 in what we write
                 or stop > length
             ):
                 break
