@@ -33,6 +33,7 @@ PAUSE_SECS = 0.002
 KEEP_ALIVE_SECS = 0.4
 QUIET_SECS = 0.6
 SYNC, ECHO = b"s", b"e"
+BEGIN, END = b"b", b"e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +72,18 @@ class Bystander:
             [sys.executable, __file__, host, str(port), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
         self._quiet: Latencies | None = None
+        self._hear()
 
     def begin(self) -> None:
         """Start to work."""
-        self._say("begin")
+        self._say(BEGIN)
 
     def end(self) -> Latencies:
         """Stop; what was seen since `begin`. AssertionError where a request has failed."""
-        self._say("end")
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
-        assert answer, "the healthy client has failed; its traceback is above"
-        return Latencies(**json.loads(answer))
+        self._say(END)
+        return Latencies(**json.loads(self._hear()))
 
     def quiet(self, *, again: bool = False) -> Latencies:
         """What it sees while nobody attacks; measured once, or `again`."""
@@ -95,10 +93,15 @@ class Bystander:
             self._quiet = self.end()
         return self._quiet
 
-    def _say(self, word: str) -> None:
+    def _hear(self) -> bytes:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the healthy client has failed; its traceback is above"
+        return line
+
+    def _say(self, word: bytes) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
+        os.write(self._process.stdin.fileno(), word)
 
     def close(self) -> None:
         """End the process."""
@@ -163,7 +166,7 @@ def timed(into: list[float], call: Callable[[], object]) -> None:
 
 
 def measure(wire: Wire, echo: socket.socket) -> Latencies:
-    """Work until a line arrives on standard input."""
+    """Work until a word arrives on standard input."""
     own: list[float] = []
     idle: list[float] = []
 
@@ -176,15 +179,21 @@ def measure(wire: Wire, echo: socket.socket) -> Latencies:
         timed(idle, lambda: ask(SYNC))
         timed(own, lambda: wire.call("GET_INSTANCE", instance_id="healthy"))
         timed(idle, lambda: ask(ECHO))
-        if select.select([sys.stdin], [], [], PAUSE_SECS)[0]:
+        if told(PAUSE_SECS):
+            assert os.read(0, 1) == END
             return Latencies(len(own), p99(own), max(own), p99(idle), max(idle))
 
 
-def wait_for_line(wire: Wire) -> str:
-    """The next line on standard input; until it comes, no idle timeout is to strike."""
-    while not select.select([sys.stdin], [], [], KEEP_ALIVE_SECS)[0]:
+def told(within_secs: float) -> bool:
+    """Whether a word waits on standard input. It is read without a buffer, which would hide it."""
+    return bool(select.select([0], [], [], within_secs)[0])
+
+
+def wait_to_begin(wire: Wire) -> bool:
+    """Wait for the word; until it comes, no idle timeout is to strike. False at the end."""
+    while not told(KEEP_ALIVE_SECS):
         wire.call("PING")
-    return sys.stdin.readline()
+    return os.read(0, 1) == BEGIN
 
 
 def main(host: str, port: str, options: str) -> None:
@@ -195,9 +204,9 @@ def main(host: str, port: str, options: str) -> None:
         os._exit(0)
     theirs.close()
     with connect(host, int(port), **json.loads(options)) as wire:
-        while wait_for_line(wire):
+        print("ready", flush=True)
+        while wait_to_begin(wire):
             found = measure(wire, ours)
-            sys.stdin.readline()
             print(json.dumps(asdict(found)), flush=True)
 
 
