@@ -20,7 +20,6 @@ from benchmarks.goal import Goal, Sample, Samples, goals_report, markdown
 from benchmarks.scale import MANY, SCALE_GOALS, Filled, FlatLine, measure_scale, prepare_scale
 from benchmarks.speed import SPEED_GOALS, measure_speed
 from benchmarks.subject import Subject, bench
-
 from rstmdb_bench._report import machine
 
 PARTS = ("speed", "watchers", "embedded", "scale")
@@ -75,10 +74,14 @@ def repeat(
     return samples, flat
 
 
-def middle(lines: list[FlatLine]) -> FlatLine:
-    """The medians of the repetitions, row by row."""
+def medians(lines: list[FlatLine]) -> FlatLine:
+    """Of each row the medians over all pieces of all repetitions."""
     return [
-        rows[0] | {name: median(row[name] for row in rows) for name in ("rate", "p50", "p99")}
+        rows[0]
+        | {
+            name: median(value for row in rows for value in row[name])
+            for name in ("rate", "p50", "p99")
+        }
         for rows in zip(*lines, strict=True)
     ]
 
@@ -121,7 +124,7 @@ def main() -> int:
                 samples.setdefault(key, []).append(sample)
             lines += [flat] if flat else []
     report = goals_report(GOALS, samples, machine())
-    report["flat_line"] = middle(lines)
+    report["flat_line"] = medians(lines)
     show(report)
     if options.out is not None:
         options.out.write_text(json.dumps(report, indent=2) + "\n")

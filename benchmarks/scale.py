@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.goal import Goal, Sample
+from benchmarks.speed import SLICES, middle
 from benchmarks.subject import Subject, bench, context_bytes, fill
-
 from rstmdb_client import SyncClient
 
 __all__ = ["SCALE_GOALS", "Filled", "FlatLine", "measure_scale", "prepare_scale"]
@@ -136,35 +136,40 @@ def _copy(folder: Path, source: Path) -> Iterator[Subject]:
 
 
 def _flat_line(subjects: dict[int, Subject], seconds: float) -> FlatLine:
-    """The three servers by turns, so that what the machine does meanwhile meets all of them."""
+    """The servers by turns, in short pieces: what the machine does meanwhile meets all of them."""
     flat: FlatLine = []
     for workload in ("get", "apply"):
-        for instances, subject in subjects.items():
-            result = bench(
-                "run", "--address", subject.address, "--workload", workload,
-                "--connections", "16", "--seconds", str(seconds), "--warmup", "0.5",
-                "--instances", str(instances), "--prepared", "--no-floors",
-            )["results"]  # fmt: skip
-            latency = result["latency_ms"]
-            flat.append(
-                {
-                    "workload": workload,
-                    "instances": instances,
-                    "rate": result["rate_per_second"],
-                    "p50": latency["p50"],
-                    "p99": latency["p99"],
-                }
-            )
+        pieces: dict[int, list[dict[str, float]]] = {instances: [] for instances in subjects}
+        for _ in range(SLICES):
+            for instances, subject in subjects.items():
+                pieces[instances].append(_piece(subject, workload, instances, seconds / SLICES))
+        flat += [
+            {"workload": workload, "instances": instances}
+            | {name: [piece[name] for piece in made] for name in ("rate", "p50", "p99")}
+            for instances, made in pieces.items()
+        ]
     return flat
 
 
+def _piece(subject: Subject, workload: str, instances: int, seconds: float) -> dict[str, float]:
+    results = bench(
+        "run", "--address", subject.address, "--workload", workload, "--connections", "16",
+        "--seconds", str(seconds), "--warmup", "0.3", "--instances", str(instances),
+        "--prepared", "--no-floors",
+    )["results"]  # fmt: skip
+    latency = results["latency_ms"]
+    return {"rate": results["rate_per_second"], "p50": latency["p50"], "p99": latency["p99"]}
+
+
 def _flat_samples(flat: FlatLine, many: int) -> dict[str, Sample]:
+    """The largest server to the smallest, neighbour by neighbour."""
     rows = {(row["workload"], row["instances"]): row for row in flat}
     samples = {}
     for workload in ("get", "apply"):
         few, most = rows[workload, FEW], rows[workload, many]
-        samples[f"flat {workload}"] = Sample(most["rate"] / few["rate"], most["rate"])
-        samples[f"flat {workload} p99"] = Sample(most["p99"] / few["p99"], most["p99"])
+        for name, key in (("rate", f"flat {workload}"), ("p99", f"flat {workload} p99")):
+            pairs = zip(most[name], few[name], strict=True)
+            samples[key] = middle([Sample(big / small, big) for big, small in pairs])
     return samples
 
 
