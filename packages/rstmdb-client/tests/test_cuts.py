@@ -1,7 +1,8 @@
 """Connections that are cut at any byte, in either direction: writes and events come once each.
 
 A proxy between client and server passes pieces of random size on, and breaks connections off
-in the middle of frames. RSTMDB_TEST_SEED replays its draws, RSTMDB_TEST_SCALE multiplies.
+in the middle of frames. RSTMDB_TEST_SEED replays its draws, RSTMDB_TEST_SCALE
+multiplies the long form.
 """
 
 from __future__ import annotations
@@ -153,16 +154,10 @@ def watch_async(url: str, begin: int, seen: list[int], count: int, begun: thread
     anyio.run(main)
 
 
-@pytest.mark.parametrize(
-    ("write", "watch"),
-    [(write_blocking, watch_async), (write_async, watch_blocking)],
-    ids=["blocking", "async"],
-)
-def test_cuts_double_no_write_and_lose_no_event(
-    url: str, write: Callable[..., None], watch: Callable[..., None]
+def cut_while_writing(
+    url: str, write: Callable[..., None], watch: Callable[..., None], writes: int
 ) -> None:
     print(f"seed {SEED}")
-    writes = 100 * SCALE
     total = WRITERS * writes
     seen: list[int] = []
     proxy = Proxy(int(url.rpartition(":")[2]))
@@ -178,7 +173,7 @@ def test_cuts_double_no_write_and_lose_no_event(
             watcher.start()
             assert begun.wait(20)
             write(proxy.url, writes)
-            watcher.join(100)
+            watcher.join(600)
             assert not watcher.is_alive()
             records = list(db.wal_records(created.wal_offset))
     finally:
@@ -191,3 +186,25 @@ def test_cuts_double_no_write_and_lose_no_event(
         name = f"c-{number}"
         applied = [r.entry["payload"]["n"] for r in log if r.entry["instance_id"] == name]
         assert applied == list(range(writes))
+
+
+BOTH = pytest.mark.parametrize(
+    ("write", "watch"),
+    [(write_blocking, watch_async), (write_async, watch_blocking)],
+    ids=["blocking", "async"],
+)
+
+
+@BOTH
+def test_cuts_double_no_write_and_lose_no_event(
+    url: str, write: Callable[..., None], watch: Callable[..., None]
+) -> None:
+    cut_while_writing(url, write, watch, writes=100)
+
+
+@pytest.mark.slow
+@BOTH
+def test_many_cuts_double_no_write_and_lose_no_event(
+    url: str, write: Callable[..., None], watch: Callable[..., None]
+) -> None:
+    cut_while_writing(url, write, watch, writes=1000 * SCALE)
