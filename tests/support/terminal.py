@@ -60,14 +60,15 @@ class Terminal:
         """Wait until the screen shows a text, or no longer does; the screen then."""
         deadline = time.monotonic() + PATIENCE_SECS
         while (text in self.text()) == gone:
-            if time.monotonic() > deadline or not self._read():
+            if time.monotonic() > deadline or not self.read():
                 state = "still there" if gone else "not there"
                 raise AssertionError(f"{text!r} is {state}; the screen:\n{self.text()}")
         return self.text()
 
-    def _read(self) -> bool:
+    def read(self, patience_secs: float = 1.0) -> bool:
+        """Take in what it writes within that time; False when it has ended."""
         try:
-            data = self.process.read_nonblocking(1 << 16, 1.0)
+            data = self.process.read_nonblocking(1 << 16, patience_secs)
         except pexpect.TIMEOUT:
             return True
         except pexpect.EOF:
@@ -78,7 +79,7 @@ class Terminal:
 
     def ends(self) -> int:
         """Wait for its end; the exit code."""
-        while self._read():
+        while self.read():
             pass
         self.process.close()
         code = self.process.exitstatus

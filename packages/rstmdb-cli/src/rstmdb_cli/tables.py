@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from rich import box
 from rich.console import Console
@@ -29,7 +30,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def state_style(state: str) -> str:
     """A colour that a state has wherever it is shown."""
-    return _STATE_COLOURS[sum(state.encode()) % len(_STATE_COLOURS)]
+    return _STATE_COLOURS[crc32(state.encode()) % len(_STATE_COLOURS)]
 
 
 def print_rows(

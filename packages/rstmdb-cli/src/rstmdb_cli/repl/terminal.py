@@ -41,7 +41,7 @@ _STYLE = Style.from_dict(
         "bottom-toolbar usage": "ansiwhite bold",
         "validation-toolbar": "bg:ansired ansiwhite",
         "completion-menu.completion": "bg:#3a4046 #e6e6e6",
-        "completion-menu.completion.current": "bg:#1f5f8b #ffffff bold",
+        "completion-menu.completion.current": "noreverse bg:#1f5f8b #ffffff bold",
         "completion-menu.meta.completion": "bg:#2c3136 #a9b2ba",
         "completion-menu.meta.completion.current": "bg:#17486a #ffffff",
     }
@@ -143,7 +143,7 @@ def _explained(line: str, repl: Repl) -> StyleAndTextTuples:
     """How the command that is being typed is used."""
     words = split(line)
     usage, text = outline(words[0].text) if words else ("", "")
-    if words and words[-1].open and words[-1].json:
+    if words and words[-1].open and words[-1].json and first_problem(line) is None:
         text = "Enter goes on in the next line until the brackets are closed"
     if not usage:
         text = f"{repl.session.output} · Tab completes · help · Ctrl-D leaves"

@@ -14,13 +14,13 @@ __all__ = ["LATEST", "Row", "Sample", "Traffic"]
 LATEST = 12
 """Transitions that are kept to be shown."""
 
-_WINDOW_SECS = 10.0
+_WINDOW_SECS = 10
 _HISTORY = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A machine: its events in all and a second, over the last ten seconds."""
+    """A machine: its events in all and a second, over the last ten whole seconds."""
 
     machine: str
     events: int
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a moment looks like. Rates are events a second, over the last ten seconds."""
+    """What a moment looks like. Rates are events a second, over the last ten whole seconds."""
 
     events: int
     per_sec: float
@@ -63,9 +63,9 @@ class Traffic:
         """Totals and rates; machines with the most traffic first."""
         recent: Counter[str] = Counter()
         for second, counts in self._seconds:
-            if second > now - _WINDOW_SECS - 1:
+            if int(now) - _WINDOW_SECS <= second < int(now):
                 recent.update(counts)
-        span = min(_WINDOW_SECS, max(now - self._began, 1.0))
+        span = min(float(_WINDOW_SECS), max(now - self._began, 1.0))
         names = sorted(set(self._total) | set(states), key=lambda m: (-recent[m], m))
         rows = tuple(Row(name, self._total[name], recent[name] / span) for name in names)
         rate = recent.total() / span
