@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
@@ -63,7 +64,24 @@ def paragraph(cell: Cell) -> nodes.paragraph:
 def method(owner: type, op: str) -> Cell:
     """The method of a client or database for an operation, if it has one."""
     name = op.lower()
-    return [name] if callable(getattr(owner, name, None)) else []
+    if not callable(getattr(owner, name, None)):
+        return []
+    return linked("meth", [f"{owner.__module__.partition('.')[0]}.{owner.__name__}.{name}"])
+
+
+def linked(kind: str, names: Iterable[str]) -> nodes.paragraph:
+    """Names of methods or exceptions, each linked to its place in the API pages."""
+    made = nodes.paragraph()
+    for full in names:
+        made += [nodes.Text(", ")] if made.children else []
+        made += addnodes.pending_xref(
+            "",
+            nodes.literal("", full.rpartition(".")[2]),
+            refdomain="py",
+            reftype=kind,
+            reftarget=full,
+        )
+    return made
 
 
 def command(op: str) -> Cell:
@@ -114,14 +132,15 @@ class ErrorTable(SphinxDirective):
         """The table."""
         raised: dict[ErrorCode, list[str]] = {}
         for kind, code in CODES.items():
-            raised.setdefault(code, []).append(kind.__name__)
+            package = kind.__module__.partition(".")[0]
+            raised.setdefault(code, []).append(f"{package}.{kind.__name__}")
         head = ("code", "retryable", "client raises", "embedded raises", "rstmdb-cli exits with")
         rows = (
             (
                 [code.value],
                 yes(code in RETRYABLE_CODES),
-                [ERROR_CLASSES[code].__name__],
-                raised.get(code, []),
+                linked("exc", [f"rstmdb_client.{ERROR_CLASSES[code].__name__}"]),
+                linked("exc", raised.get(code, [])),
                 exit_code(code),
             )
             for code in ErrorCode
