@@ -72,7 +72,7 @@ def parameters(command: click.Command) -> list[str]:
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
             names.append(parameter.make_metavar(context))
-        else:
+        elif not getattr(parameter, "hidden", False):
             names += parameter.opts
     return names
 
@@ -288,3 +288,28 @@ def test_json_lines_on_the_wire(
     listening = fake(lambda _: {"status": "ok", "result": {"pong": True}})
     assert invoke("-s", listening.address, "--wire-mode", "jsonl", "ping").exit_code == 0
     assert listening.seen.get()["params"]["wire_modes"][0] == "jsonl"
+
+
+def test_the_output_may_be_named_behind_the_command(invoke: Run, server: ServerProcess) -> None:
+    on = ("-s", server.address, "-o", "yaml")
+    assert invoke(*on, "ping", "--json").stdout == '{\n  "pong": true\n}\n'
+    assert invoke(*on, "ping", "-o", "ndjson").stdout == '{"pong": true}\n'
+    assert invoke(*on, "ping").stdout == "pong: true\n"
+    assert invoke(*on, "ping", "-o", "x").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("get-instnce", "get-instance"), ("aply-event", "apply-event"), ("list", "--help")],
+)
+def test_a_command_that_is_misspelt(invoke: Run, typed: str, meant: str) -> None:
+    result = invoke(typed, "x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"there is no command '{typed}'" in result.stderr
+    assert meant in result.stderr
+
+
+def test_json_without_its_quotes_tells_of_quoting(invoke: Run) -> None:
+    result = invoke("put-machine", "-n", "a", "-v", "1", "{states: [a]}")
+    assert result.exit_code == 2
+    assert "In a shell JSON goes into single quotes: '{\"a\": 1}'" in result.stderr

@@ -52,7 +52,7 @@ def test_every_command_has_a_section_in_the_order_of_help() -> None:
 def test_a_section_is_what_the_command_is(name: str) -> None:
     command, section = load(name), SECTIONS[name]
     context = click.Context(command, info_name=name)
-    options = [p for p in command.params if isinstance(p, click.Option)]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     assert options_in(section) == {opt for option in options for opt in option.opts}
     for option in options:
         assert option.help is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ _BY_CODE = {
 
 _HINTS = {
     "UNAUTHORIZED": "; give a token with --token or RSTMDB_TOKEN",
+    "GUARD_FAILED": "; get-instance shows its context",
+    "INSTANCE_NOT_FOUND": "; list-instances shows what there is",
     "AUTH_FAILED": "; check the token in --token, RSTMDB_TOKEN or RSTMDB_URL",
 }
 
@@ -63,7 +66,10 @@ def reported(*, verbose: bool, name: str = "rstmdb-cli: ") -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
         message, code = _described(error, verbose=verbose)
-        click.echo(f"{name}{escaped(message)}", err=True)
+        head, colon, rest = escaped(message).partition(":")
+        red = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        head = click.style(name + head, fg="red") if red else name + head
+        click.echo(f"{head}{colon}{rest}", err=True)
         sys.exit(code)
 
 

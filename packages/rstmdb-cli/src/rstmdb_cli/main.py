@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .commands import SUBJECTS, load
+from .commands import SUBJECTS, load, unknown
 from .exits import CODES_HELP, reported
 from .output import FORMATS
 from .profiles import profile_names
@@ -23,6 +23,14 @@ class _CommandLine(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return load(cmd_name) if cmd_name in SUBJECTS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in SUBJECTS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(unknown(name, SUBJECTS))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         with reported(verbose=ctx.params["verbose"]):

@@ -50,7 +50,9 @@ def json_object(value: str) -> dict[str, Any]:
     try:
         parsed = parse_json(text)
     except ValueError as error:
-        raise click.BadParameter(f"not valid JSON: {error}") from error
+        bare = text.lstrip().startswith("{") and '"' not in text  # a shell has taken the quotes
+        hint = """\nIn a shell JSON goes into single quotes: '{"a": 1}'""" if bare else ""
+        raise click.BadParameter(f"not valid JSON: {error}{hint}") from error
     if not isinstance(parsed, dict):
         raise click.BadParameter(f"a JSON object is needed, not {text.strip()[:40]}")
     return parsed

@@ -69,6 +69,8 @@ def _pieces(context: click.Context) -> list[str]:
     for parameter in context.command.params:
         if isinstance(parameter, click.Argument):
             arguments.append(parameter.make_metavar(context))
+        elif getattr(parameter, "hidden", False):
+            continue
         elif parameter.required:
             required.append(f"{parameter.opts[0]} {parameter.opts[-1].strip('-').upper()}")
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rstmdb_cli.commands import load
+from rstmdb_cli.commands import load, unknown
 from rstmdb_cli.exits import INTERRUPTED, USAGE, reported
 from rstmdb_cli.lookup import Lookup
 from rstmdb_cli.output import FORMATS, escaped
@@ -87,7 +87,8 @@ class Repl:
             self._run_own(name, arguments)
             return 0
         if name not in COMMANDS:
-            raise click.UsageError(_unknown(name))
+            known = [*SHORT, *COMMANDS, *OWN]
+            raise click.UsageError(unknown(name, known, "help shows all"))
         session = self.session._replace(output=output or self.session.output)
         root = click.Context(click.Group(), info_name="", obj=session)
         command = load(name)
@@ -124,14 +125,6 @@ def _output_option(words: list[str]) -> tuple[str | None, list[str]]:
             f"{words[0]} does not go here: a line begins with a command, --json or -o FORMAT"
         )
     return None, words
-
-
-def _unknown(name: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*SHORT, *COMMANDS, *OWN], 3, 0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else "help shows all"
-    return f"there is no command {escaped(name)!r}; {hint}"
 
 
 def run(session: Session, context: click.Context) -> int:
