@@ -56,7 +56,7 @@ def test_a_certificate_that_is_wrong_or_missing_is_told(
     server, folder = secure
     mine = f"client_cert={folder / 'me.pem'}"
     url = f"rstmdbs://localhost:{server.port}"
-    with pytest.raises(client.ConnectFailed, match="certificate verify failed"):
+    with pytest.raises(client.ConnectFailed, match=r"certificate verify failed.*; ca_cert names"):
         open_db(f"{url}?{mine}", ca_cert=str(folder / "stranger.pem"))
     with pytest.raises(client.ConnectFailed, match="certificate verify failed"):
         open_db(f"{url.replace('localhost', '127.0.0.1')}?{mine}", ca_cert=str(folder / "ca.pem"))
@@ -64,6 +64,24 @@ def test_a_certificate_that_is_wrong_or_missing_is_told(
         open_db(url, ca_cert=str(folder / "ca.pem"))
     with pytest.raises(client.ConnectFailed, match="localhost"):
         open_db(f"rstmdb://localhost:{server.port}", connect_timeout=1)
+
+
+def test_who_mistakes_tls_is_told(
+    open_db: Callable[..., Any], secure: tuple[ServerProcess, Path], server: ServerProcess
+) -> None:
+    with_tls, _ = secure
+    with pytest.raises(client.ConnectFailed, match="does the server speak TLS"):
+        open_db(f"rstmdbs://{server.address}")
+    with pytest.raises(client.ConnectFailed, match=r"this looks like TLS|closed|without TLS"):
+        open_db(f"rstmdb://{with_tls.address}", connect_timeout=1)
+
+
+def test_who_reaches_another_kind_of_server_is_told(
+    open_db: Callable[..., Any], peer: Callable[..., Any]
+) -> None:
+    web = peer(lambda session: session.stream.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    with pytest.raises(client.ConnectFailed, match=r"bad magic b'HTTP'.*looks like HTTP"):
+        open_db(web.url)
 
 
 def test_a_token_is_wanted_where_certificates_are_not(

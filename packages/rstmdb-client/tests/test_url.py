@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -122,10 +123,13 @@ def test_what_makes_no_sense_is_named_and_the_token_never(url: str, problem: str
 
 
 def test_an_option_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown option 'nope'"):
+    with pytest.raises(ValueError, match=r"unknown option 'nope'; known: ca_cert, .*wire_mode"):
         Target.parse("rstmdb://a", nope=1)
     with pytest.raises(ValueError, match="request_timeout"):
         Target().with_options(request_timeout=math.inf)
+    text: Any = "5"
+    with pytest.raises(ValueError, match="request_timeout is '5', not a number of seconds"):
+        Target(request_timeout=text)
     with pytest.raises(ValueError, match="hosts"):
         Target(hosts=())
 

@@ -26,6 +26,7 @@ from rstmdb_protocol import (
     encode_frame,
 )
 from rstmdb_protocol._buffer import ReceiveBuffer
+from rstmdb_protocol._frame import parse_header
 
 GOLDEN = Path(__file__).parent / "golden"
 PING = b'{"type":"request","id":"1","op":"PING","params":{}}'
@@ -124,6 +125,16 @@ def test_stream_flags_do_not_change_what_is_read() -> None:
 
 def test_bad_magic_is_refused_with_the_bytes_that_were_found() -> None:
     assert "bad magic b'HTTP'" in refused(header(0, magic=b"HTTP"))
+    for start, guess in (
+        (b"HTTP", "HTTP"),
+        (b"GET ", "HTTP"),
+        (b"\x16\x03\x01\x02", "TLS, which is not spoken here"),
+        (b"\x15\x03\x03\x00", "TLS: connect with it"),
+    ):
+        assert refused(header(0, magic=start)).endswith(f"and this looks like {guess}")
+    assert "looks like" not in refused(header(0, magic=b"RCPY"))
+    with pytest.raises(FrameError, match="looks like JSON lines, but HELLO chose frames"):
+        parse_header(header(0, magic=b'{"ty'), 0, MAX_PAYLOAD_BYTES)
 
 
 def test_bad_magic_is_refused_before_a_whole_header_is_there() -> None:

@@ -18,10 +18,17 @@ __all__ = [
     "encode_request",
     "explain",
     "greeting",
+    "unanswered",
     "unless_last",
 ]
 
 RECEIVE_BYTES = 256 * 1024
+
+_TLS_HELP = {
+    "WRONG_VERSION_NUMBER": "does the server speak TLS? rstmdb:// is without it",
+    "CERTIFICATE_VERIFY_FAILED": "ca_cert names the authority to trust, server_name the name",
+}
+"""What helps, by the reason of an ssl.SSLError."""
 
 SOCKET_OPTIONS: tuple[tuple[int, int, int], ...] = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -70,8 +77,21 @@ def unless_last(message: rcp.ServerMessage) -> rcp.ServerMessage:
 
 
 def explain(error: BaseException) -> str:
-    """What an error of the network says, in one line."""
+    """What an error of the network says, in one line, and what helps where that is known."""
+    if isinstance(error, ConnectionLost):  # which says more than its cause
+        return str(error)
     cause: Any = error.__cause__ or error
     if isinstance(cause, BaseExceptionGroup):
         return "; ".join(explain(one) for one in cause.exceptions)
-    return str(cause) or type(cause).__name__
+    text = str(cause) or type(cause).__name__
+    help_text = _TLS_HELP.get(getattr(cause, "reason", None) or "")
+    return text if help_text is None else f"{text}; {help_text}"
+
+
+def unanswered(host: str, port: int, target: Target, *, connected: bool) -> str:
+    """What to say of a host that was out of time."""
+    late = f"no answer within {target.connect_timeout} s"
+    if connected:
+        plain = "" if target.tls else ", and one without TLS"
+        late = f"connected, but {late}; is it an rstmdb server{plain}?"
+    return f"{host}:{port}: {late}"

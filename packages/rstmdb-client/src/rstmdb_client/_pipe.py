@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSStream
 
 import rstmdb_protocol as rcp
 
@@ -18,6 +19,7 @@ from ._greeting import (
     encode_request,
     explain,
     greeting,
+    unanswered,
     unless_last,
 )
 from ._url import Target
@@ -43,11 +45,14 @@ class Pipe:
         context = target.ssl_context()
         problems = []
         for host, port in target.hosts:
+            connected = False
             try:
                 with anyio.fail_after(target.connect_timeout):
-                    return await cls._open_one(target, host, port, context)
+                    stream = await anyio.connect_tcp(host, port)
+                    connected = True
+                    return await cls._greet(target, stream, host, context)
             except TimeoutError:
-                problems.append(f"{host}:{port}: no answer within {target.connect_timeout} s")
+                problems.append(unanswered(host, port, target, connected=connected))
             except (
                 OSError,
                 UnicodeError,  # of a name that can't be one
@@ -59,24 +64,26 @@ class Pipe:
         raise ConnectFailed(f"can't connect to {'; '.join(problems)}")
 
     @classmethod
-    async def _open_one(
-        cls, target: Target, host: str, port: int, context: ssl.SSLContext | None
+    async def _greet(
+        cls, target: Target, stream: ByteStream, host: str, context: ssl.SSLContext | None
     ) -> Pipe:
-        if context is None:
-            stream: ByteStream = await anyio.connect_tcp(host, port)
-        else:
-            stream = await anyio.connect_tcp(
-                host,
-                port,
-                ssl_context=context,
-                tls_hostname=target.server_name or host,
-                tls_standard_compatible=False,
-            )
-        pipe = cls(stream)
+        raw_socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 (no Django here)
         try:
-            raw_socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 (no Django here)
             for option in SOCKET_OPTIONS:
                 raw_socket.setsockopt(*option)
+            if context is not None:
+                stream = await TLSStream.wrap(
+                    stream,
+                    hostname=target.server_name or host,
+                    ssl_context=context,
+                    standard_compatible=False,
+                )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+            raise
+        pipe = cls(stream)
+        try:
             steps = greeting(pipe.connection, target)
             request = next(steps)
             try:

@@ -18,6 +18,7 @@ from ._greeting import (
     encode_request,
     explain,
     greeting,
+    unanswered,
     unless_last,
 )
 from ._url import Target
@@ -49,19 +50,26 @@ class SyncPipe:
         problems = []
         for host, port in target.hosts:
             deadline = time.monotonic() + target.connect_timeout
+            stream = None
             try:
-                return cls._open_one(target, host, port, context, deadline)
+                stream = socket.create_connection((host, port), target.connect_timeout)
+                return cls._greet(target, stream, host, context, deadline)
             except TimeoutError:
-                problems.append(f"{host}:{port}: no answer within {target.connect_timeout} s")
+                connected = stream is not None
+                problems.append(unanswered(host, port, target, connected=connected))
             except (OSError, UnicodeError, ConnectionLost) as error:
                 problems.append(f"{host}:{port}: {explain(error)}")
         raise ConnectFailed(f"can't connect to {'; '.join(problems)}")
 
     @classmethod
-    def _open_one(
-        cls, target: Target, host: str, port: int, context: ssl.SSLContext | None, deadline: float
+    def _greet(
+        cls,
+        target: Target,
+        stream: socket.socket,
+        host: str,
+        context: ssl.SSLContext | None,
+        deadline: float,
     ) -> SyncPipe:
-        stream = socket.create_connection((host, port), target.connect_timeout)
         try:
             for option in SOCKET_OPTIONS:
                 stream.setsockopt(*option)

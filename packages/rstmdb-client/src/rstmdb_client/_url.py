@@ -76,7 +76,8 @@ class Target:
         for name in _SECONDS:
             value = getattr(self, name)
             least = "0 or more" if name == "retry_timeout" else "above 0"
-            if not 0 <= value < math.inf or (value == 0 and name != "retry_timeout"):
+            good = isinstance(value, int | float) and 0 <= value < math.inf
+            if not good or (value == 0 and name != "retry_timeout"):
                 raise ValueError(f"{name} is {value!r}, not a number of seconds, {least}")
 
     @classmethod
@@ -142,9 +143,10 @@ class Target:
 
 def _over(cls: type[Target], options: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Put keyword arguments over options, unless they are None. Raises ValueError."""
-    unknown = set(over) - {option.name for option in fields(cls)}
+    known = {option.name for option in fields(cls)}
+    unknown = set(over) - known
     if unknown:
-        raise ValueError(f"unknown option {min(unknown)!r}")
+        raise ValueError(f"unknown option {min(unknown)!r}; known: {', '.join(sorted(known))}")
     return options | {name: value for name, value in over.items() if value is not None}
 
 

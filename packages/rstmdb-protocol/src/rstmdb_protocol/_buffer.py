@@ -13,6 +13,7 @@ from ._frame import (
     MAGIC,
     MAX_PAYLOAD_BYTES,
     PLAIN_PREFIX,
+    bad_magic,
     check_payload,
     parse_header,
     unpack_size_and_crc,
@@ -135,7 +136,7 @@ class ReceiveBuffer:
     @staticmethod
     def _check_magic(start: bytes) -> None:
         if not MAGIC.startswith(start[:4]):
-            raise FrameError(f"bad magic {start[:4]!r}: a frame begins with {MAGIC!r}")
+            raise bad_magic(start[:4])
 
     def _check_flags(self, flags: int) -> None:
         if flags & FLAG_COMPRESSED and not self.allow_compressed:

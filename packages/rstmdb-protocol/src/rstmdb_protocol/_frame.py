@@ -29,6 +29,7 @@ __all__ = [
     "MAGIC",
     "MAX_PAYLOAD_BYTES",
     "PROTOCOL_VERSION",
+    "bad_magic",
     "compress_payload",
     "decompress_payload",
     "encode_frame",
@@ -46,6 +47,16 @@ FLAG_COMPRESSED: Final = 0x2
 FLAG_STREAM: Final = 0x4
 FLAG_END_STREAM: Final = 0x8
 KNOWN_FLAGS: Final = FLAG_CRC_PRESENT | FLAG_COMPRESSED | FLAG_STREAM | FLAG_END_STREAM
+
+_OTHERS = (
+    (b"\x16\x03", "TLS, which is not spoken here"),  # a handshake
+    (b"\x15\x03", "TLS: connect with it"),  # an alert: no handshake came
+    (b"HTTP", "HTTP"),
+    (b"GET ", "HTTP"),
+    (b"POST", "HTTP"),
+    (b"{", "JSON lines, but HELLO chose frames"),
+)
+"""What peers begin with that are mistaken about the protocol."""
 
 _HEADER = struct.Struct(">4sHHHII")
 _LENGTH_AND_CRC = struct.Struct(">II")
@@ -84,10 +95,7 @@ def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int
     """
     magic, version, flags, extension, size, checksum = _HEADER.unpack_from(data, at)
     if magic != MAGIC:
-        raise FrameError(
-            f"bad magic {magic!r}: a frame begins with {MAGIC!r} (is the other side speaking "
-            "TLS, or JSON lines after HELLO chose frames?)"
-        )
+        raise bad_magic(magic)
     if version != PROTOCOL_VERSION:
         raise VersionError(
             f"frame version {version} is not supported, only version {PROTOCOL_VERSION}"
@@ -97,6 +105,14 @@ def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int
     if size > max_payload_bytes:
         raise FrameError(f"a frame of {size} bytes is over the limit of {max_payload_bytes} bytes")
     return flags, extension, size, checksum
+
+
+def bad_magic(start: bytes) -> FrameError:
+    """The error for what begins like no frame, with a guess at what it is instead."""
+    known = (guess for prefix, guess in _OTHERS if prefix.startswith(start[: len(prefix)]))
+    guess = next(known, None)
+    looks = "" if guess is None else f", and this looks like {guess}"
+    return FrameError(f"bad magic {start!r}: a frame begins with {MAGIC!r}{looks}")
 
 
 def check_payload(payload: bytes, flags: int, checksum: int, max_bytes: int) -> bytes:

@@ -77,6 +77,7 @@ REQUEST_TYPES: dict[str, type[Request]] = {
 """The type of each operation's requests, by the operation's name."""
 
 _decode: Any = msgspec.json.Decoder(Union[tuple(REQUEST_TYPES.values())]).decode  # noqa: UP007 (made at run time)
+_check_syntax = msgspec.json.Decoder(Raw).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _params_decoders = {
     name: msgspec.json.Decoder(operation.params) for name, operation in OPERATIONS.items()
@@ -126,6 +127,7 @@ def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
 def _explain(payload: bytes) -> Request | InvalidRequest:
     """Say what is wrong with a message, or read it after all (null for an absent field)."""
     try:
+        _check_syntax(payload)  # the first wrong type ended the reading; the rest may be no JSON
         envelope = _decode_envelope(payload)
     except msgspec.ValidationError as error:
         reason = _where(error, "")
