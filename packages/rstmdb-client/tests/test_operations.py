@@ -203,11 +203,23 @@ def test_every_code_that_a_request_can_get_has_its_class(db: Any) -> None:
 
 
 def test_what_is_no_json_or_too_large_leaves_the_connection_whole(db: Any) -> None:
-    with pytest.raises(TypeError):
-        db.apply_event("o-1", "PAY", {"thing": object()})
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    for thing in (object(), "\ud800", deep):
+        with pytest.raises(TypeError, match="APPLY_EVENT: what JSON can't hold"):
+            db.apply_event("o-1", "PAY", {"thing": thing})
+    with pytest.raises(TypeError, match="BATCH, operation 1, CREATE_INSTANCE: what JSON"):
+        note_a_thing(db)
     with pytest.raises(client.RequestTooLarge, match="APPLY_EVENT"):
         db.apply_event("o-1", "PAY", {"thing": "x" * (17 << 20)})
-    assert db.ping().pong
+    assert db.get_instance("o-1").state == "created"
+
+
+def note_a_thing(db: Any) -> None:
+    with db.batch() as batch:
+        batch.apply_event("o-1", "PAY")
+        batch.create_instance("order", 1, initial_ctx={"thing": object()})
 
 
 def test_a_closed_client_connects_again(db: Any) -> None:

@@ -17,7 +17,7 @@ import rstmdb_protocol as rcp
 
 from ._errors import UnexpectedAnswer, server_error
 
-__all__ = ["Call", "Calls", "Raw", "read_result"]
+__all__ = ["NOT_JSON", "Call", "Calls", "Raw", "not_json", "read_result"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,15 @@ _REPEATABLE_WRITES = frozenset({"PUT_MACHINE"})
 
 
 _OF_THE_CLIENT = frozenset({"HELLO", "BYE"})
+
+
+NOT_JSON = (TypeError, UnicodeEncodeError, RecursionError)
+"""What encoding raises for a thing, a string or a depth that JSON can't have."""
+
+
+def not_json(what: str, error: Exception) -> TypeError:
+    """The exception for params that can't be sent."""
+    return TypeError(f"{what}: what JSON can't hold: {error}")
 
 
 def read_result(op: str, answer: rcp.ResponseMessage, result: type[T]) -> T:
@@ -162,7 +171,12 @@ class Calls:
 
     def batch(self, ops: Sequence[Call[Any]], mode: str) -> Call[rcp.BatchResult]:
         """BATCH; repeatable when each of its operations is."""
-        encoded = [rcp.BatchOp(op.op, msgspec.Raw(rcp.encode_json(op.params))) for op in ops]
+        encoded = []
+        for number, op in enumerate(ops):
+            try:
+                encoded.append(rcp.BatchOp(op.op, msgspec.Raw(rcp.encode_json(op.params))))
+            except NOT_JSON as error:
+                raise not_json(f"BATCH, operation {number}, {op.op}", error) from error
         repeatable = all(op.repeatable for op in ops)
         return Call("BATCH", rcp.BatchParams(encoded, mode), rcp.BatchResult, repeatable)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import rstmdb_protocol as rcp
 
-from ._calls import Raw, read_result
+from ._calls import NOT_JSON, Raw, not_json, read_result
 from ._errors import ConnectionLost, RequestTooLarge
 from ._url import Target
 
@@ -65,6 +65,8 @@ def encode_request(
         return connection.request(op, params)
     except rcp.LocalProtocolError as error:
         raise RequestTooLarge(f"{op}: {error}") from error
+    except NOT_JSON as error:
+        raise not_json(op, error) from error
 
 
 def unless_last(message: rcp.ServerMessage) -> rcp.ServerMessage:
