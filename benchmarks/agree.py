@@ -18,7 +18,7 @@ from statistics import median
 
 from benchmarks.subject import Subject, bench
 
-LOADS = ((1, 1), (16, 1), (64, 1), (16, 16))
+LOADS = ["1x1", "16x1", "64x1", "16x16"]
 TOLERANCE = 0.15
 
 
@@ -49,6 +49,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each run")
     parser.add_argument("--workloads", nargs="+", default=["ping", "get", "apply"])
+    parser.add_argument("--loads", nargs="+", default=LOADS, metavar="CONNECTIONSxIN_FLIGHT")
     options = parser.parse_args()
     outside = 0
     with tempfile.TemporaryDirectory(prefix="rstmdb-agree-", dir=Path.cwd()) as name:
@@ -59,7 +60,8 @@ def main() -> int:
             by_reference = partial(reference, program, subject)
             print(f"{'':<16}{'rstmdb-bench':>14}{'rcpload':>12}{'ratio':>8}")
             for workload in options.workloads:
-                for c, d in LOADS:
+                for load in options.loads:
+                    c, d = map(int, load.split("x"))
                     pairs = []
                     for number in range(options.rounds):
                         pair = [0.0, 0.0]

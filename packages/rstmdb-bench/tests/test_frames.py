@@ -4,7 +4,7 @@ import pytest
 
 from rstmdb_bench import _frames
 from rstmdb_bench._errors import BenchError
-from rstmdb_bench._frames import FrameSource, read_answers
+from rstmdb_bench._frames import FrameSource, is_one_ok, read_answers
 from rstmdb_bench._workload import Shape, Workload, initial_ctx, operations_of
 from rstmdb_protocol import (
     ErrorCode,
@@ -161,6 +161,16 @@ def test_whole_answers_are_counted_and_the_rest_is_left() -> None:
         answers = read_answers(OK * 3 + OK[:cut])
         assert answers == (3, 3, 3 * len(OK), None)
     assert read_answers(b"") == (0, 0, 0, None)
+
+
+def test_only_a_single_whole_ok_is_one() -> None:
+    assert is_one_ok(OK)
+    assert not any(is_one_ok(OK[:cut]) for cut in range(len(OK)))
+    assert not is_one_ok(OK + OK)
+    assert not is_one_ok(BAD)
+    assert not is_one_ok(b"HTTP/1.1 400 Bad Request\r\n")
+    decoy = encode_frame(encode_error("1", ErrorCode.CONFLICT, "x", details={"status": "ok"}))
+    assert not is_one_ok(decoy)
 
 
 def test_answers_that_are_errors_are_told_apart_and_the_first_is_kept() -> None:

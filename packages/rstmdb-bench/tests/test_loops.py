@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from rstmdb_bench import _loop
+from rstmdb_bench import _open_loop
 from rstmdb_bench._connect import Address
 from rstmdb_bench._errors import BenchError
 from rstmdb_bench._histogram import Histogram
@@ -97,7 +97,7 @@ def test_a_closed_loop_sees_a_stall_once() -> None:
 
 
 def test_a_server_that_cannot_keep_up_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_loop, "MAX_BEHIND", 100)
+    monkeypatch.setattr(_open_loop, "MAX_BEHIND", 100)
     with (
         stalling_server({5: 1}) as address,
         pytest.raises(BenchError, match=r"does not keep up with 2,000 a second.*lower --rate"),

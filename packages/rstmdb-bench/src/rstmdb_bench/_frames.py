@@ -15,7 +15,7 @@ from rstmdb_protocol import HEADER_BYTES, MAGIC
 from ._errors import BenchError
 from ._workload import Shape, Workload, frame_maker
 
-__all__ = ["Answers", "FrameSource", "count_frames", "read_answers"]
+__all__ = ["Answers", "FrameSource", "count_frames", "is_one_ok", "read_answers"]
 
 OK_MARK: Final = b'"status":"ok"'
 ERROR_MARK: Final = b'"status":"error"'
@@ -97,6 +97,19 @@ def count_frames(data: bytes) -> tuple[int, int]:
         at = end
         count += 1
     return count, at
+
+
+def is_one_ok(data: bytes) -> bool:
+    """Whether `data` is exactly one answer, and that is ok beyond doubt."""
+    if len(data) < HEADER_BYTES:
+        return False
+    magic, extension, size = _HEADER.unpack_from(data)
+    return (
+        magic == MAGIC
+        and len(data) == HEADER_BYTES + extension + size
+        and data.find(OK_MARK) >= 0
+        and data.find(ERROR_MARK) < 0
+    )
 
 
 def read_answers(data: bytes) -> Answers:

@@ -10,10 +10,12 @@ from multiprocessing.synchronize import Barrier
 from threading import BrokenBarrierError
 from typing import Final
 
+from ._closed_loop import ClosedLoop
 from ._connect import Address, Session, prepare
 from ._errors import BenchError
 from ._frames import FrameSource
-from ._loop import ClosedLoop, Connection, OpenLoop, Timing
+from ._loop import Connection, Timing
+from ._open_loop import OpenLoop
 from ._result import LoadResult
 from ._workload import Shape, Workload
 

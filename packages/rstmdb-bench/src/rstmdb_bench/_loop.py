@@ -1,10 +1,8 @@
-"""Loops that drive connections: closed (a number in flight) and open (a rate of arrivals)."""
+"""What both loops share: connections, receiving, counting, sending what the socket did not take."""
 
 from __future__ import annotations
 
 import select
-import socket
-import struct
 import time
 from collections import deque
 from typing import Final
@@ -15,7 +13,7 @@ from ._frames import FrameSource, read_answers
 from ._histogram import Histogram
 from ._result import LoadResult
 
-__all__ = ["ClosedLoop", "Connection", "OpenLoop", "Timing"]
+__all__ = ["MAX_RECEIVE_BYTES", "RECEIVE_BYTES", "Connection", "Loop", "Timing", "lost"]
 
 RECEIVE_BYTES: Final = 4096
 MAX_RECEIVE_BYTES: Final = 256 * 1024
@@ -23,13 +21,6 @@ MAX_RECEIVE_BYTES: Final = 256 * 1024
 the allocator more than the request costs the server."""
 DRAIN_SECONDS: Final = 10
 """How long the last answers are waited for."""
-WAIT_SECONDS: Final = 0.1
-"""How long a closed loop waits for an answer before it looks at the clock again."""
-SPIN_NS: Final = 100_000
-"""An open loop sleeps until so long before the next arrival, then looks at the clock: the
-kernel wakes a sleeper some 60 microseconds late, which would count as the server's."""
-MAX_BEHIND: Final = 1_000_000
-"""An open loop ends when so many requests wait for their answers."""
 
 
 class Timing:
@@ -60,8 +51,8 @@ class Connection:
         """(time in ns, number of requests), oldest first; answers come in that order."""
 
 
-class _Loop:
-    """What both loops share: receiving, counting, sending what the socket did not take."""
+class Loop:
+    """Some connections and what they have seen; a subclass says when to send."""
 
     def __init__(
         self, connections: list[Connection], source: FrameSource, timing: Timing, receive: int
@@ -114,10 +105,13 @@ class _Loop:
         except BlockingIOError:
             return
         except OSError as error:
-            raise BenchError(f"the connection was lost during the run: {error}") from None
+            raise lost(error) from None
+        self._take_in(connection, data, time.monotonic_ns())
+
+    def _take_in(self, connection: Connection, data: bytes, now: int) -> None:
+        """Count what has arrived, in whatever pieces."""
         if not data:
             raise BenchError("the server closed a connection during the run")
-        now = time.monotonic_ns()
         if connection.tail:
             data = connection.tail + data
         answers = read_answers(data)
@@ -177,122 +171,9 @@ class _Loop:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise BenchError(f"the connection was lost during the run: {error}") from None
+            raise lost(error) from None
 
 
-class ClosedLoop(_Loop):
-    """Each connection keeps its number of requests in flight."""
-
-    def __init__(
-        self, connections: list[Connection], source: FrameSource, timing: Timing, in_flight: int
-    ) -> None:
-        receive = min(RECEIVE_BYTES * in_flight, MAX_RECEIVE_BYTES)
-        super().__init__(connections, source, timing, receive)
-        self._in_flight = in_flight
-        self._sending = True
-        self._next_turn = timing.measure_at
-
-    def run(self) -> LoadResult:
-        """Run to the end. Raises BenchError when a connection is lost."""
-        for connection in self._by_fd.values():
-            self._ask(connection, self._in_flight, time.monotonic_ns())
-        if len(self._by_fd) == self._in_flight == 1:
-            self._run_alone(*self._by_fd.values())
-        else:
-            while self._open and self._goes_on():
-                self._serve(self._poll.poll(WAIT_SECONDS))
-        return self._finish()
-
-    def _run_alone(self, connection: Connection) -> None:
-        """One request at a time needs no epoll: a call of the kernel less in each round trip."""
-        waiting = struct.pack("ll", 0, int(WAIT_SECONDS * 1e6))
-        connection.socket.setblocking(True)
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waiting)
-        while self._open and self._goes_on():
-            self._receive(connection)
-
-    def _goes_on(self) -> bool:
-        """Look at the clock: the warm-up ends, sending ends, or all does."""
-        now = time.monotonic_ns()
-        if now < self._next_turn:
-            return True
-        timing = self._timing
-        if now < timing.stop_at:
-            self._reset(now)
-            self._next_turn = timing.stop_at
-        else:
-            self._sending = False
-            self._next_turn = timing.give_up_at
-        return now < timing.give_up_at
-
-    def _answered(self, connection: Connection, count: int, now: int) -> None:
-        if self._sending:
-            self._ask(connection, count, now)
-
-    def _ask(self, connection: Connection, count: int, now: int) -> None:
-        self._open += count
-        connection.sent.append((now, count))
-        self._send(connection, self._source.take(count))
-
-
-class OpenLoop(_Loop):
-    """Requests leave at their times, whether or not earlier ones were answered.
-
-    A request's latency counts from when it was due: a server that stalls makes all that were
-    due meanwhile late, as it would for users who do not know of each other. `phase`, from 0
-    to 1, shifts the arrivals by this part of the time between two.
-    """
-
-    def __init__(
-        self,
-        connections: list[Connection],
-        source: FrameSource,
-        timing: Timing,
-        rate_per_second: float,
-        phase: float,
-    ) -> None:
-        super().__init__(connections, source, timing, MAX_RECEIVE_BYTES // 4)
-        self._connections = connections
-        self._gap_ns = 1e9 / rate_per_second
-        self._first = timing.begun + phase * self._gap_ns
-        self._rate = rate_per_second
-        self._issued = 0
-
-    def run(self) -> LoadResult:
-        """Run to the end. Raises BenchError on a lost connection and a hopeless backlog."""
-        timing = self._timing
-        warm = timing.measure_at <= timing.begun
-        poll_fd = [self._poll.fileno()]
-        while True:
-            now = time.monotonic_ns()
-            if now >= timing.stop_at:
-                if not self._open or now >= timing.give_up_at:
-                    break
-                self._serve(self._poll.poll(0.1))
-                continue
-            if not warm and now >= timing.measure_at:
-                warm = True
-                self._reset(now)
-            due_in_ns = self._issue(now)
-            if due_in_ns > SPIN_NS:
-                # epoll counts in milliseconds, select in microseconds.
-                select.select(poll_fd, [], [], (due_in_ns - SPIN_NS) / 1e9)
-            self._serve(self._poll.poll(0))
-        return self._finish()
-
-    def _issue(self, now: int) -> float:
-        """Send what is due; nanoseconds until the next arrival."""
-        connections, late = self._connections, self._result.late
-        while (due := self._first + self._issued * self._gap_ns) <= now:
-            connection = connections[self._issued % len(connections)]
-            self._issued += 1
-            self._open += 1
-            connection.sent.append((int(due), 1))
-            late.record(now - int(due))
-            self._send(connection, self._source.take(1))
-        if self._open > MAX_BEHIND:
-            raise BenchError(
-                f"{self._open:,} requests wait for an answer: the server does not keep up with "
-                f"{self._rate:,.0f} a second and process; lower --rate"
-            )
-        return due - now
+def lost(error: OSError) -> BenchError:
+    """What to raise for it."""
+    return BenchError(f"the connection was lost during the run: {error}")
