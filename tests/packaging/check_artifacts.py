@@ -68,7 +68,7 @@ def complaints(artifact: Artifact, version: str) -> list[str]:
     wrong = [
         *_about_identity(metadata, version),
         *_about_files(metadata, artifact),
-        *_about_readme(metadata.description or ""),
+        *about_readme(metadata.description or ""),
     ]
     return [f"{artifact.file}: {one}" for one in wrong]
 
@@ -138,7 +138,8 @@ class _Links(HTMLParser):
                 self.targets.append(value)
 
 
-def _about_readme(text: str) -> list[str]:
+def about_readme(text: str) -> list[str]:
+    """What is wrong with a README in Markdown, as a registry would show it."""
     rendered = markdown.render(text)
     if not rendered:
         return ["its README does not render"]

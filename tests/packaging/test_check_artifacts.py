@@ -11,7 +11,9 @@ pytest.importorskip("readme_renderer", reason="readme-renderer is not installed"
 pytest.importorskip("comrak", reason="readme-renderer's extra md is not installed")
 pytest.importorskip("trove_classifiers", reason="trove-classifiers is not installed")
 
-from check_artifacts import complaints, read
+from check_artifacts import about_readme, complaints, read
+
+READMES = sorted((Path(__file__).parents[2] / "packages").glob("*/README.md"))
 
 METADATA = """\
 Metadata-Version: 2.4
@@ -84,3 +86,8 @@ def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
         tmp_path, files=FILES | {"tests/test_client.py"}
     )
     assert "is not for every platform" in wrong_with(tmp_path, tag="cp311-cp311-linux_x86_64")
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_a_readme_renders_and_links_to_nothing_that_only_a_checkout_has(readme: Path) -> None:
+    assert about_readme(readme.read_text()) == []
