@@ -121,14 +121,16 @@ REQUESTS = (
 
 
 def storm(siege: Siege, rng: random.Random, count: int) -> None:
-    """Send mutated frames, fifty a connection; the server answers or closes, and lives on."""
+    """Send mutated frames, a few a connection, and read what comes back until it is closed."""
     frames = [frame(json.dumps(request).encode()) for request in REQUESTS]
-    for _ in range(count // 50):
+    sent = 0
+    while sent < count:
         with siege.server.connect() as connection:
             connection.settimeout(5)
             try:
-                for _ in range(50):
+                for _ in range(rng.randint(1, 8)):
                     connection.sendall(mutate(rng, rng.choice(frames)))
+                    sent += 1
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 16):
                     pass
