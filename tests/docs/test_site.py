@@ -110,23 +110,62 @@ def test_every_option_of_the_server_is_documented() -> None:
     assert [o for o in sorted(options_of(server)) if f"`{o}" not in page] == []
 
 
-def test_every_session_is_explained_to_those_who_work_on_it() -> None:
+def sessions() -> set[str]:
+    """The names of the sessions in noxfile.py, as `nox -s` takes them."""
     tree = ast.parse((ROOT / "noxfile.py").read_text())
-    sessions = [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and any("session" in ast.unparse(d) for d in node.decorator_list)
-    ]
-    page = (ROOT / "CONTRIBUTING.md").read_text()
-    default = re.search(
-        r"^nox\.options\.sessions = (.*)$", (ROOT / "noxfile.py").read_text(), re.MULTILINE
-    )
+    found = set()
+    for node in tree.body:
+        decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+        for decorator in decorators:
+            if isinstance(node, ast.FunctionDef) and "session" in ast.unparse(decorator):
+                named = re.search(r"name=\'([\w-]+)\'", ast.unparse(decorator))
+                found.add(named[1] if named else node.name)
+    return found
+
+
+def default_sessions() -> set[str]:
+    """Those that `nox` alone runs."""
+    text = (ROOT / "noxfile.py").read_text()
+    default = re.search(r"^nox\.options\.sessions = (.*)$", text, re.MULTILINE)
     assert default is not None
-    named = set(re.findall(r"`nox -s ([\w-]+)", page)) | set(ast.literal_eval(default[1]))
-    assert [
-        name for name in sessions if name.replace("_", "-") not in named and name not in named
-    ] == []
+    return set(ast.literal_eval(default[1]))
+
+
+def test_every_session_is_explained_to_those_who_work_on_it() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    shown = set(re.findall(r"`nox -s ([\w-]+)", page)) | default_sessions()
+    assert sessions() - shown == set()
+
+
+def test_the_sessions_that_nox_alone_runs_are_named() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    shown = re.search(r"^\| `nox` \| ([\w, -]+):", page, re.MULTILINE)
+    assert shown is not None
+    assert set(shown[1].split(", ")) == default_sessions()
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_sessions_and_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"nox -s ([\w-]+)", text)) - sessions() == set()
+    paths = re.findall(r"`((?:tests|packages|docs|deploy|examples|benchmarks)/[\w./-]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_tests_that_are_named_for_each_protection_exist() -> None:
+    page = (DOCS / "explanation" / "testing.md").read_text()
+    files = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("packages/*/tests/test_*.py")]
+    defined = {
+        name
+        for path in files
+        for name in re.findall(r"^\s*(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named
+    assert named - defined == set()
 
 
 def test_every_example_is_shown() -> None:
