@@ -26,7 +26,6 @@ UNIT = SYSTEMD / "rstmdb.service"
 MOST_EXPOSURE = 15
 """Tenths of systemd's scale from 0 to 10; what it calls OK ends at 40."""
 
-FLAG = re.compile(r"PROT_\w+")
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
@@ -170,7 +169,9 @@ def test_the_server_needs_no_more_than_the_unit_lets_it(
     assert called - allowed_calls() - {"execve"} == set()
     families = {found[1] for line in lines if (found := re.search(r" socket\((AF_\w+)", line))}
     assert families <= set(settings("RestrictAddressFamilies")[0].split())
-    both = [line for line in lines if {"PROT_WRITE", "PROT_EXEC"} <= set(FLAG.findall(line))]
+    both = [
+        line for line in lines if {"PROT_WRITE", "PROT_EXEC"} <= set(re.findall(r"PROT_\w+", line))
+    ]
     assert both == [], "MemoryDenyWriteExecute would refuse it"
 
 
