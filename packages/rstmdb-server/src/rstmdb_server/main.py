@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import socket
 import sys
 from importlib.util import find_spec
@@ -78,6 +79,8 @@ def _run(config: Config) -> int:
     """Serve until told to stop; the exit code."""
     from .server import serve  # after the checks, so that those answer at once
 
+    # Until the server listens there is nothing to drain: Ctrl-C ends a long recovery at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = {"use_uvloop": find_spec("uvloop") is not None}
     try:
         return anyio.run(serve, config, backend="asyncio", backend_options=options)
