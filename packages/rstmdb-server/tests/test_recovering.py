@@ -55,7 +55,7 @@ def test_health_is_answered_during_recovery_and_a_signal_ends_it_at_once(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        metrics = "127.0.0.1:{}".format(free.getsockname()[1])
+        metrics = f"127.0.0.1:{free.getsockname()[1]}"
     env = os.environ | {
         "RSTMDB_DATA": str(tmp_path / "data"),
         "RSTMDB_BIND": "127.0.0.1:0",
