@@ -11,6 +11,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ._report import shape_text
@@ -148,9 +149,12 @@ def draw_series(run: dict[str, Any]) -> str:
     if server is not None:
         panels.append(lambda axes: _draw_memory(axes, server))
     with _figure(1.7 * len(panels) + 0.6) as figure:
-        for axes, draw in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
+        marks = server["marks"] if server is not None else []
+        rows = figure.subplots(len(panels), sharex=True)
+        for axes, draw in zip(rows, panels, strict=True):
             draw(axes)
-            _mark(axes, server["marks"] if server is not None else [])
+            _mark(axes, marks)
+        _mark_legend(rows[0], marks)
         axes.set_xlabel(f"seconds; {run['settings']['workload']} {shape_text(run['settings'])}")
         return _svg(figure)
 
@@ -186,9 +190,17 @@ def _mark(axes: Axes, marks: list[dict[str, Any]]) -> None:
     for mark in marks:
         colour = MAINTENANCE_COLOURS.get(mark["kind"], "tab:grey")
         axes.axvspan(mark["from"], mark["to"], color=colour, alpha=0.25, linewidth=0)
-        axes.annotate(
-            mark["kind"], (mark["from"], 1), xycoords=("data", "axes fraction"), fontsize=7
-        )
+
+
+def _mark_legend(axes: Axes, marks: list[dict[str, Any]]) -> None:
+    """A snapshot lies inside of its compaction: names beside the spans would overlap."""
+    kinds = sorted({mark["kind"] for mark in marks})
+    if kinds:
+        patches = [
+            Patch(color=MAINTENANCE_COLOURS.get(kind, "tab:grey"), alpha=0.25, label=kind)
+            for kind in kinds
+        ]
+        axes.legend(handles=patches, loc="lower right", ncols=len(patches))
 
 
 def draw_goals(rows: list[dict[str, Any]]) -> str:
