@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -254,47 +256,76 @@ def test_one_that_is_not_ready_is_unhealthy_and_the_reason_is_told(unready: str)
 # -- the steps, carried out -------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_steps_of_the_image_make_a_server_that_runs(tmp_path: Path) -> None:
-    """COPY and RUN of the first stage, with / moved into a folder; needs the package registry."""
-    places = {
-        "/src/": f"{tmp_path}/src/",
-        "/opt/rstmdb": f"{tmp_path}/opt",
-        "/var/lib": f"{tmp_path}/var",
-    }
+def moved(text: str, root: Path) -> str:
+    """A command or path of the image, with the image's root at `root`."""
+    return re.sub(r"(?<![\w.])/(src|opt|var/lib)\b", rf"{root}/\1", text)
 
-    def moved(text: str) -> str:
-        for place, new in places.items():
-            text = text.replace(place, new)
-        return text
 
-    (tmp_path / "src").mkdir()
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COPY and RUN of the first stage, carried out in a folder; needs the package registry."""
+    root = tmp_path_factory.mktemp("image")
+    for folder in ("src", "opt", "var/lib"):
+        (root / folder).mkdir(parents=True)
+    leave = shutil.ignore_patterns("__pycache__", "tests", "benchmarks", "dist", "build")
     for source, target in copied_from_the_repository():
-        if not target.startswith("/src"):
-            continue
-        if (ROOT / source).is_dir():
-            leave = shutil.ignore_patterns("__pycache__", "tests", "dist", "build", "*.egg-info")
-            shutil.copytree(ROOT / source, moved(target), ignore=leave)
-        else:
-            shutil.copy(ROOT / source, moved(target))
+        if target == "/src/":
+            shutil.copy(ROOT / source, root / "src")
+        elif target.startswith("/src/"):
+            shutil.copytree(ROOT / source, moved(target, root), ignore=leave)
     (command,) = values("RUN")
     path = f"{Path(sys.executable).resolve().parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(
-        ["bash", "-euc", moved(command)], check=True, env={**os.environ, "PATH": path}, cwd=tmp_path
-    )
-    binaries = tmp_path / "opt" / "bin"
-    for name in ("rstmdb-server", "rstmdb-cli"):
-        shown = subprocess.run([binaries / name, "--version"], capture_output=True, text=True)
-        assert shown.returncode == 0, shown.stderr
-    verified = subprocess.run(
-        [binaries / "rstmdb-cli", "verify", tmp_path / "none"], capture_output=True, text=True
-    )
-    assert "pip install" not in verified.stderr  # the extra `offline` is there
-    installed = subprocess.run(
-        [binaries / "python", "-c", "import uvloop, rstmdb_server; print(rstmdb_server.__file__)"],
-        capture_output=True,
-        text=True,
+        ["bash", "-euc", moved(command, root)],
         check=True,
+        env={**os.environ, "PATH": path},
+        cwd=root,
     )
-    assert Path(installed.stdout.strip()).is_relative_to(tmp_path)
-    assert not (binaries / "pip").exists()
+    return root
+
+
+@pytest.mark.slow
+def test_the_steps_install_server_and_command_line_and_nothing_of_the_checkout(image: Path) -> None:
+    commands = image / "opt" / "rstmdb" / "bin"
+    for name in ("rstmdb-server", "rstmdb-cli"):
+        shown = subprocess.run([commands / name, "--version"], capture_output=True, text=True)
+        assert shown.returncode == 0, shown.stderr
+    code = "import uvloop, rstmdb_storage, rstmdb_server; print(rstmdb_server.__file__)"
+    installed = subprocess.run(
+        [commands / "python", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert Path(installed.stdout.strip()).is_relative_to(image / "opt")
+    assert not (commands / "pip").exists()
+
+
+@pytest.mark.slow
+def test_with_the_environment_of_the_image_a_server_is_healthy_and_stops_when_asked(
+    image: Path,
+) -> None:
+    (entry,) = yaml.safe_load(values("ENTRYPOINT")[0])
+    env = {name: moved(value, image) for name, value in environment().items()}
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        env["RSTMDB_BIND"] = f"0.0.0.0:{one.getsockname()[1]}"
+        env["RSTMDB_METRICS_BIND"] = f"0.0.0.0:{other.getsockname()[1]}"
+    with (image / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [image / "opt" / "rstmdb" / "bin" / entry],
+            env={**env, "PATH": os.environ["PATH"]},
+            cwd=image / "var" / "lib" / "rstmdb",
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while healthy(env["RSTMDB_METRICS_BIND"]).returncode != 0:
+            assert process.poll() is None, (image / "log").read_text()
+            assert time.monotonic() < deadline, (image / "log").read_text()
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert (image / "var" / "lib" / "rstmdb" / "data" / "wal").is_dir()
