@@ -213,6 +213,7 @@ MICRO_OPTIONS = (
     "-p",
     "no:cacheprovider",
     "--benchmark-sort=name",
+    "--benchmark-time-unit=us",
     "--benchmark-columns=min,median,iqr,ops",
     "--benchmark-max-time=0.5",
     "--benchmark-disable-gc",

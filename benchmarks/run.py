@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 
 from benchmarks.subject import Subject, bench, fill
-
 from rstmdb_client import SyncClient
 
 INSTANCES_OVER_TIME = 200_000
+START_SECONDS = 2
+"""What the load generator needs to start and warm up."""
 SHARE_OF_CAPACITY = 0.3
 """The open loop runs at this part of what a closed loop reaches: users do not fill a server."""
 
@@ -57,8 +58,9 @@ def over_time(folder: Path, seconds: float, out: Path) -> None:
 
 def _compact_twice(address: str, seconds: float) -> None:
     with SyncClient.from_url(f"rstmdb://{address}", request_timeout=120.0) as client:
+        time.sleep(START_SECONDS)
         for _ in range(2):
-            time.sleep(seconds / 3)
+            time.sleep(seconds / 4)
             client.compact(force_snapshot=True)
 
 
