@@ -15,6 +15,7 @@ from ._engine import (
 )
 from ._entries import (
     ENTRY_KINDS,
+    UNSTORABLE,
     ApplyEvent,
     Checkpoint,
     CreateInstance,
@@ -26,6 +27,7 @@ from ._entries import (
     SnapshotMark,
     decode_entry,
     encode_entry,
+    encode_sound_entry,
     entry_to_json,
 )
 from ._errors import (
@@ -86,6 +88,7 @@ from ._state import State
 
 __all__ = [
     "ENTRY_KINDS",
+    "UNSTORABLE",
     "ApplyEvent",
     "ApplyEventResult",
     "Checkpoint",
@@ -143,6 +146,7 @@ __all__ = [
     "dump",
     "dump_instance",
     "encode_entry",
+    "encode_sound_entry",
     "entry_to_json",
     "flush_all",
     "flush_all_result",

@@ -131,7 +131,10 @@ ENTRY_KINDS: Final[dict[type[Entry], int]] = {
 }
 """The record type of each entry in the log."""
 
-_encode = msgspec.msgpack.Encoder().encode
+encode_sound_entry = msgspec.msgpack.Encoder().encode
+"""`encode_entry` without its explanations: raises what UNSTORABLE lists."""
+UNSTORABLE: Final = (OverflowError, UnicodeEncodeError, TypeError, RecursionError)
+"""What comes of encoding what cannot be stored."""
 ENTRY_DECODERS: Final[dict[int, msgspec.msgpack.Decoder[Entry]]] = {
     kind: msgspec.msgpack.Decoder(cls) for cls, kind in ENTRY_KINDS.items()
 }
@@ -159,8 +162,8 @@ def encode_entry(entry: Entry) -> bytes:
     beyond 64 bits or a string with a lone surrogate.
     """
     try:
-        return _encode(entry)
-    except (OverflowError, UnicodeEncodeError, TypeError, RecursionError) as error:
+        return encode_sound_entry(entry)
+    except UNSTORABLE as error:
         raise _unstorable(entry, error) from error
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from msgspec import Raw
 
 import rstmdb_core as core
+from rstmdb_core import ApplyEventResult, Repeat
+from rstmdb_core import apply_event as _decide_event
 
 __all__ = ["Answer", "Commands"]
 
@@ -86,7 +88,7 @@ class Commands(ABC):
     ) -> Answer:
         """Apply an event. Raises InstanceNotFound, InvalidTransition, GuardFailed and others."""
         state = self.state
-        decided = core.apply_event(
+        decided = _decide_event(
             state,
             self._engine,
             self.clock(),
@@ -98,12 +100,12 @@ class Commands(ABC):
             event_id,
             idempotency_key,
         )
-        if isinstance(decided, core.Repeat):
+        if isinstance(decided, Repeat):
             return decided.result, decided.depends_on
         ctx = Raw(state.prepared)
         offset = self.record(decided)
         return (
-            core.ApplyEventResult(
+            ApplyEventResult(
                 decided.from_state,
                 decided.to_state,
                 ctx,

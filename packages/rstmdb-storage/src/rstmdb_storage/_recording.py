@@ -48,6 +48,9 @@ class Recording(Commands):
             raise WriteFailed(str(error), final=True) from error
         except RecordTooLarge as error:
             raise InvalidRequest(str(error)) from error
+        except core.UNSTORABLE:
+            core.encode_entry(entry)  # says what is wrong with it
+            raise
         self.state.evolve(entry, offset)
         self._feed.append((offset, entry))
         self.appended += 1

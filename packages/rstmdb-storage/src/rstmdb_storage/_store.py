@@ -72,7 +72,7 @@ class Store(Recording, Pacing):
         self._engine = options.engine
         self._timed = options.log.policy.kind == "every_ms"  # the one that asks for the time
         self._append = self.log.append
-        self._encode = core.encode_entry
+        self._encode = core.encode_sound_entry
         self._kinds = core.ENTRY_KINDS
         self._feed: deque[tuple[int, core.Entry]] = deque()
 
