@@ -104,6 +104,13 @@ def test_a_token_is_wanted_where_certificates_are_not(
         db.put_machine("lamp", 1, definition)
         db.create_instance("lamp", 1, instance_id="i", initial_ctx={"pad": pad})
         assert db.get_instance("i").ctx == {"pad": pad}
+        with client.SyncClient.from_url(f"rstmdbs://s%40fe@{where}").watch_instance("i") as watch:
+            for timeout in (0, 0.01):
+                with pytest.raises(TimeoutError, match="no event in time"):
+                    watch.receive(timeout)
+            db.delete_instance("i")
+            with pytest.raises(client.WatchEnded, match="instance_deleted"):
+                watch.receive(20)
         with pytest.raises(client.AuthFailedError):
             open_db(f"rstmdbs://wrong@{where}")
         stranger = open_db(f"rstmdbs://{where}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import time
@@ -223,6 +224,20 @@ def test_an_event_is_waited_for_as_long_as_is_asked(url: str) -> None:
         with pytest.raises(client.WatchEnded, match="closed") as closed:
             watch.receive(1)
         assert closed.value.resume_from == watch.next_offset
+
+
+def test_a_look_without_waiting_sees_what_has_arrived(url: str) -> None:
+    with SyncClient.from_url(url) as db, db.watch_instance("o-1") as watch:
+        with pytest.raises(TimeoutError, match="no event in time"):
+            watch.receive(timeout=0)
+        db.apply_event("o-1", "PAY")
+        db.apply_event("o-1", "NOTE")
+        seen: list[str] = []
+        deadline = time.monotonic() + 20
+        while len(seen) < 2 and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                seen.append(watch.receive(timeout=0).event)
+        assert seen == ["PAY", "NOTE"]
 
 
 def test_a_time_limit_holds_while_the_server_is_away(peer: Callable[..., Any]) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncPipe", "left_secs"]
 
+LEAST_LOOK_SECS = 0.0005
+"""Not 0, which TLS sockets answer with errors of their own."""
+
 
 class SyncPipe:
     """Messages over a socket. Only `shut` may be called from another thread."""
@@ -116,12 +119,14 @@ class SyncPipe:
             message = self.receive(deadline)
             if isinstance(message, rcp.ResponseMessage) and message.id == request_id:
                 return message
+            left_secs(deadline)
 
     def _last_word(self, deadline: float) -> str | None:
         """Why the server gave up, where it said so before it closed."""
         try:
             while True:
                 self.receive(deadline)
+                left_secs(deadline)
         except ConnectionLost as error:
             return str(error)
         except TimeoutError:
@@ -151,7 +156,9 @@ class SyncPipe:
             self._fill(deadline)
 
     def _fill(self, deadline: float | None) -> None:
-        self._socket.settimeout(None if deadline is None else left_secs(deadline))
+        # Past the deadline, too, there is one look: what has arrived is there to be had.
+        left = None if deadline is None else max(deadline - time.monotonic(), LEAST_LOOK_SECS)
+        self._socket.settimeout(left)
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except TimeoutError:

@@ -79,7 +79,7 @@ class SyncWatch(Iterator[rcp.EventMessage]):
         return self._next(None)
 
     def receive(self, timeout: float | None = None) -> rcp.EventMessage:
-        """The next event, waited for at most `timeout` seconds where that is given.
+        """The next event, waited for at most `timeout` seconds where that is given (0: a look).
 
         Raises TimeoutError, after which the watch goes on; WatchEnded, also after `close`. An
         attempt to connect again is given a second at least.
@@ -88,6 +88,8 @@ class SyncWatch(Iterator[rcp.EventMessage]):
             return self._next(None if timeout is None else time.monotonic() + timeout)
         except StopIteration:
             raise WatchEnded("closed", self.next_offset) from None
+        except TimeoutError:
+            raise TimeoutError("no event in time") from None
 
     def _next(self, deadline: float | None) -> rcp.EventMessage:
         try:
@@ -113,7 +115,7 @@ class SyncWatch(Iterator[rcp.EventMessage]):
                     tell_of_trouble(self._request.op, problem, pause)
                     self._sleep(pause if deadline is None else min(pause, left_secs(deadline)))
             except TimeoutError:
-                raise TimeoutError("no event in time") from None
+                raise  # the connection is as good as before
             except BaseException as error:
                 # An interrupted receive may have lost a part of a message.
                 self._drop()
