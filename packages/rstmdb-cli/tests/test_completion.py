@@ -106,15 +106,53 @@ def test_a_shell_that_is_not_known(invoke: Run) -> None:
 
 
 @pytest.fixture
-def bash(server: ServerProcess, wire: Wire, tmp_path: Path) -> Iterator[pexpect.spawn[str]]:
-    """An interactive bash with the completion enabled as the help says."""
+def shell_env(server: ServerProcess, wire: Wire, tmp_path: Path) -> dict[str, str]:
+    """A shell's environment, in which rstmdb-cli is found and the server is known."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {"PATH": path, "TERM": "dumb", "RSTMDB_SERVER": server.address, "PS1": "READY:"}
-    env |= {"HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    env = {"PATH": path, "TERM": "dumb", "RSTMDB_SERVER": server.address}
+    return env | {"HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_completes_what_is_typed(shell_env: dict[str, str]) -> None:
+    def completed(line: str) -> str:
+        program = f"rstmdb-cli completion fish | source; complete -C '{line}'"
+        shown = subprocess.run(
+            ["fish", "-c", program], env=shell_env, capture_output=True, text=True, check=True
+        )
+        return shown.stdout
+
+    assert completed("rstmdb-cli get-instance ") == "o-1\torder: created\n"
+    assert completed("rstmdb-cli apply-event -i o-1 -e ") == (
+        "PAY\tcreated → paid if ctx.amount > 0\n"
+    )
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+def test_zsh_completes_what_is_typed(shell_env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".zshrc").write_text(
+        'autoload -U compinit; compinit -u -D\neval "$(rstmdb-cli completion zsh)"\nPS1=READY:\n'
+    )
+    shell = pexpect.spawn(
+        "zsh", ["-d", "-i"], env=shell_env | {"TERM": "xterm"}, encoding="utf-8", timeout=60
+    )
+    try:
+        shell.expect_exact("READY:")
+        shell.send("rstmdb-cli get-inst\t")
+        shell.expect_exact("ance")
+        shell.send("\t")
+        shell.expect_exact("o-1")
+    finally:
+        shell.close(force=True)
+
+
+@pytest.fixture
+def bash(shell_env: dict[str, str], tmp_path: Path) -> Iterator[pexpect.spawn[str]]:
+    """An interactive bash with the completion enabled as the help says."""
     profile = tmp_path / "bashrc"
     profile.write_text('PS1=READY:\neval "$(rstmdb-cli completion bash)"\n')
     arguments = ["--noprofile", "--rcfile", str(profile), "-i"]
-    shell = pexpect.spawn("bash", arguments, env=env, encoding="utf-8", timeout=60)
+    shell = pexpect.spawn("bash", arguments, env=shell_env, encoding="utf-8", timeout=60)
     shell.expect_exact("READY:")
     yield shell
     shell.close(force=True)

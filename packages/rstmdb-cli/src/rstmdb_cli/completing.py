@@ -79,8 +79,8 @@ def _lookup(context: click.Context) -> Iterator[Lookup | None]:
 
 
 def _numbers(versions: Iterable[int]) -> str:
-    found = [str(number) for number in versions]
-    return f"version {', '.join(found)}" if len(found) == 1 else f"versions {', '.join(found)}"
+    found = [str(number) for number in versions]  # no commas: click's fish cuts help there
+    return f"version {found[0]}" if len(found) == 1 else f"versions {' '.join(found)}"
 
 
 def _machines(lookup: Lookup, _params: dict[str, Any]) -> Names:
@@ -109,7 +109,7 @@ def _states(lookup: Lookup, params: dict[str, Any]) -> Names:
     for machine, definition in _definitions(lookup, params).items():
         for state in definition.get("states", []):
             found.setdefault(state, []).append(machine)
-    return {state: ", ".join(names) for state, names in found.items()}
+    return {state: " ".join(names) for state, names in found.items()}
 
 
 def _events(lookup: Lookup, params: dict[str, Any]) -> Names:
@@ -121,7 +121,7 @@ def _events(lookup: Lookup, params: dict[str, Any]) -> Names:
             names = found.setdefault(transition["event"], [])
             if machine not in names:
                 names.append(machine)
-    return {event: ", ".join(names) for event, names in found.items()}
+    return {event: " ".join(names) for event, names in found.items()}
 
 
 machines = _completer(_machines)
