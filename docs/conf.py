@@ -24,7 +24,6 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r".*")]
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence", "deflist"]
 
 smartquotes = False  # what looks like code should be fit for copying
 default_role = "literal"  # docstrings are plain text with `names` in backquotes

@@ -1,7 +1,7 @@
 """Tables that are made from the code when the documentation is built.
 
 `operation-table` and `error-table` are directives without arguments; `commands-of MODULE:NAME
-COMMAND` describes the subcommands of a program.
+COMMAND` describes the commands of a program, `public-data MODULE` the constants of a module.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def option_row(option: click.Option, context: click.Context) -> tuple[Cell, ...]
     return [*option.opts, *option.secondary_opts], values, default, option.help or ""
 
 
-class Program(SphinxDirective):
+class CommandsOf(SphinxDirective):
     """The commands of a program, each with its options."""
 
     required_arguments = 2
@@ -231,7 +231,7 @@ class PublicData(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The table, nothing where there are none."""
+        """The table."""
         (name,) = self.arguments
         module = import_module(name)
         rows = []
@@ -288,7 +288,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     load_late_names()
     app.add_directive("operation-table", OperationTable)
     app.add_directive("error-table", ErrorTable)
-    app.add_directive("commands-of", Program)
+    app.add_directive("commands-of", CommandsOf)
     app.add_directive("public-data", PublicData)
     app.connect("autodoc-process-docstring", for_this_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

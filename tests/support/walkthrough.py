@@ -73,7 +73,11 @@ class Block:
 def blocks_of(text: str) -> Iterator[Block]:
     """The blocks of a page, and the markers that stand alone."""
     pending: list[str] = []
+    end = 0
     for token in TOKEN.finditer(text):
+        if text[end : token.start()].strip():
+            pending = []  # what stands before prose does not belong to a block behind it
+        end = token.end()
         line = text.count("\n", 0, token.start()) + 1
         marker = token["marker"]
         if marker is None:
