@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from rstmdb_bench import _open_loop
-from rstmdb_bench._connect import Address
+from rstmdb_bench import _load, _open_loop
+from rstmdb_bench._connect import Address, Session
 from rstmdb_bench._errors import BenchError
 from rstmdb_bench._histogram import Histogram
 from rstmdb_bench._load import LoadSettings, run_load
+from rstmdb_bench._loop import Connection
+from rstmdb_bench._open_loop import OpenLoop
 from rstmdb_bench._workload import Workload
 from rstmdb_protocol import (
     HelloResult,
@@ -25,7 +27,9 @@ STALL_SECONDS = 0.5
 
 
 @contextmanager
-def stalling_server(stalls: dict[int, float]) -> Iterator[Address]:
+def stalling_server(
+    stalls: dict[int, float], receive_bytes: int | None = None
+) -> Iterator[Address]:
     """A server of one connection; before answering request N it sleeps `stalls[N]` seconds."""
 
     def serve() -> None:
@@ -49,6 +53,8 @@ def stalling_server(stalls: dict[int, float]) -> Iterator[Address]:
                 client.sendall(rcp.pack(encode_ok(request.id, {})))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if receive_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         thread = threading.Thread(target=serve)
         thread.start()
         yield Address("127.0.0.1", listener.getsockname()[1])
@@ -105,12 +111,31 @@ def test_a_server_that_cannot_keep_up_ends_the_run(monkeypatch: pytest.MonkeyPat
         run_load(settings(address, rate=2000))
 
 
-def test_requests_that_the_socket_does_not_take_are_sent_later() -> None:
-    """Half a second at this rate is more than the buffers of two sockets hold."""
-    with stalling_server({1: STALL_SECONDS}) as address:
-        result = run_load(settings(address, rate=20_000, seconds=0.7))
+class SmallConnection(Connection):
+    """Whose socket takes some dozens of requests, no more."""
+
+    def __init__(self, session: Session) -> None:
+        session.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        super().__init__(session)
+
+
+def test_requests_that_the_socket_does_not_take_are_sent_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_load, "Connection", SmallConnection)
+    resumed: list[Connection] = []
+    resume = OpenLoop._resume
+
+    def remember(loop: OpenLoop, connection: Connection) -> None:
+        resumed.append(connection)
+        resume(loop, connection)
+
+    monkeypatch.setattr(OpenLoop, "_resume", remember)
+    with stalling_server({1: STALL_SECONDS}, receive_bytes=4096) as address:
+        result = run_load(settings(address, rate=4000, seconds=0.7))
+    assert resumed
     assert result.errors == result.unanswered == 0
-    assert result.ok == pytest.approx(14_000, rel=0.02)
+    assert result.ok == pytest.approx(2800, rel=0.02)
 
 
 def test_latencies_over_time_show_when_the_stall_was() -> None:

@@ -186,7 +186,7 @@ def test_a_run_beside_a_compaction_shows_it_in_the_report(tmp_path: Path) -> Non
     out, page = tmp_path / "run.json", tmp_path / "report.html"
     with rstmdb_server(tmp_path / "data", **env) as address:
         done = bench(
-            "run", "--address", address, "--workload", "apply", "--rate", "500", "--seconds", "3",
+            "run", "--address", address, "--workload", "apply", "--rate", "500", "--seconds", "2",
             "--metrics-url", f"http://{metrics}/metrics", "--no-floors", "--out", str(out),
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
