@@ -146,7 +146,7 @@ def test_a_read_model_that_is_killed_again_and_again_counts_each_event_once(
 
 
 def counted(model: Path) -> int:
-    sql = sqlite3.connect(model)
+    sql = sqlite3.connect(model, timeout=60)
     try:
         total: int = sql.execute("SELECT COALESCE(SUM(count), 0) FROM transitions").fetchone()[0]
         return total
