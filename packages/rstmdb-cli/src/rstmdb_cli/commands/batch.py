@@ -157,7 +157,7 @@ class _Run:
         output = self._session.output
         if output != "ndjson" and (self._items or output != "table"):
             show_rows({"results": self._items}, "results", output, _COLUMNS)
-        if output == "table" or self._failed:
+        if output == "table" or self._failed or self._before:
             click.echo(self._summary(), err=True)
 
     def _summary(self) -> str:

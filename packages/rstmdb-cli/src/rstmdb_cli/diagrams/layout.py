@@ -9,6 +9,7 @@ is one of labels, so that labels take part in all of it.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,6 +21,9 @@ __all__ = ["Item", "Layout", "Route", "laid_out"]
 _GAP = 26.0
 _BETWEEN_LAYERS = 22.0
 _SWEEPS = 12
+_MOST_WORK = 60_000
+"""Items times sweeps: very large machines get fewer sweeps, and a picture all the same."""
+
 _STRAIGHT = 3
 """How many times as much a bend counts as a state that is not above the middle of others."""
 
@@ -158,7 +162,7 @@ def _layers(graph: Graph, upward: set[Edge]) -> dict[str, int]:
 def _ordered(layers: list[list[Item]]) -> list[list[Item]]:
     """Change the order in layers, down and up, and keep the one in which fewest edges cross."""
     best, least = layers, _crossings(layers)
-    for sweep in range(_SWEEPS):
+    for sweep in range(_sweeps(layers)):
         if least == 0:
             break
         layers = [list(layer) for layer in layers]
@@ -169,6 +173,10 @@ def _ordered(layers: list[list[Item]]) -> list[list[Item]]:
         if crossings < least:
             best, least = layers, crossings
     return best
+
+
+def _sweeps(layers: Sequence[Sequence[Item]]) -> int:
+    return max(1, min(_SWEEPS, _MOST_WORK // max(sum(map(len, layers)), 1)))
 
 
 def _sort_by_neighbours(layers: list[list[Item]], number: int, *, down: bool) -> None:
@@ -188,21 +196,15 @@ def _sort_by_neighbours(layers: list[list[Item]], number: int, *, down: bool) ->
 
 
 def _crossings(layers: list[list[Item]]) -> int:
-    """How often edges cross between neighbouring layers."""
+    """How often edges cross between neighbouring layers: inversions of where they end."""
     total = 0
     for upper, lower in pairwise(layers):
         position = {id(item): at for at, item in enumerate(lower)}
-        ends = [
-            (at, position[id(other)])
-            for at, item in enumerate(upper)
-            for other in item.below
-            if id(other) in position
-        ]
-        total += sum(
-            (a < c and b > d) or (a > c and b < d)
-            for number, (a, b) in enumerate(ends)
-            for c, d in ends[:number]
-        )
+        ended: list[int] = []
+        for item in upper:
+            for end in sorted(position[id(other)] for other in item.below):
+                total += len(ended) - bisect_right(ended, end)
+                insort(ended, end)
     return total
 
 
@@ -210,7 +212,7 @@ def _place(layers: Sequence[Sequence[Item]]) -> None:
     """Give items their x, so that edges are as straight as the order allows, and their y."""
     for layer in layers:
         _spread(layer, [0.0] * len(layer))
-    for sweep in range(2 * _SWEEPS):
+    for sweep in range(2 * _sweeps(layers)):
         down = sweep % 2 == 0
         for layer in layers if down else reversed(layers):
             _spread(layer, [_wanted(item, down=down) for item in layer])

@@ -143,8 +143,9 @@ def _explained(line: str, repl: Repl) -> StyleAndTextTuples:
     """How the command that is being typed is used."""
     words = split(line)
     usage, text = outline(words[0].text) if words else ("", "")
-    if words and words[-1].open and words[-1].json and first_problem(line) is None:
-        text = "Enter goes on in the next line until the brackets are closed"
+    if words and words[-1].open and first_problem(line) is None:
+        what = "brackets are" if words[-1].json else "quote is"
+        text = f"Enter goes on in the next line until the {what} closed; Ctrl-C gives up"
     if not usage:
         text = f"{repl.session.output} · Tab completes · help · Ctrl-D leaves"
     return [("class:usage", f" {usage} "), ("", text)]
