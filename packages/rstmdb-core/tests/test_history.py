@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -186,7 +186,12 @@ class History(RuleBasedStateMachine):
         assert replayed.keys.bytes == state.keys.bytes
 
 
-History.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+History.TestCase.settings = settings(
+    max_examples=150,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # which says more of the machine than of us
+)
 TestHistory = History.TestCase
 
 
