@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ._errors import (
     ConnectFailed,
@@ -15,6 +15,9 @@ from ._errors import (
     ServerError,
     TlsSetupFailed,
 )
+
+if TYPE_CHECKING:
+    import random
 
 __all__ = ["LEAST_CONNECT_SECS", "Attempts", "Retries", "backoff_secs", "tell_of_trouble"]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rstmdb_protocol as rcp
 
@@ -23,6 +22,9 @@ from ._sync_watch import SyncWatch
 from ._url import Target
 from ._wait import Decide, Reached, Wait
 from ._watch import WatchRequest
+
+if TYPE_CHECKING:
+    import random
 
 __all__ = ["SyncClient"]
 
@@ -50,7 +52,7 @@ class SyncClient:
     ) -> None:
         self._target = target or Target()
         self._calls = Calls(auto_keys=self._target.idempotency == "auto")
-        self._rng = rng or random.Random()
+        self._given_rng = rng
         self._sleep = sleep
         self._lock = threading.Lock()
         self._attempts = Attempts()
@@ -66,6 +68,14 @@ class SyncClient:
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             pipe.abandon()
+
+    @property
+    def _rng(self) -> random.Random:
+        if self._given_rng is None:
+            import random  # late: the pauses are drawn from it, and most programs never pause
+
+            self._given_rng = random.Random()
+        return self._given_rng
 
     @classmethod
     def from_url(cls, url: str, **overrides: Any) -> SyncClient:

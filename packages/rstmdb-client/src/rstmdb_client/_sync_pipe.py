@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rstmdb_protocol as rcp
 
@@ -55,7 +55,7 @@ class SyncPipe:
             deadline = time.monotonic() + target.connect_timeout
             stream = None
             try:
-                stream = socket.create_connection((host, port), target.connect_timeout)
+                stream = _connect(host, port, target.connect_timeout)
                 return cls._greet(target, stream, host, context, deadline)
             except TimeoutError:
                 connected = stream is not None
@@ -187,6 +187,13 @@ class SyncPipe:
         """End the connection and close the socket."""
         self.shut()
         self._socket.close()
+
+
+def _connect(host: str, port: int, timeout_secs: float) -> socket.socket:
+    """A connection to a name or an address."""
+    # Text would bring the codec for international names, which takes its time to import.
+    name: Any = host.encode("ascii") if host.isascii() else host
+    return socket.create_connection((name, port), timeout_secs)
 
 
 def left_secs(deadline: float) -> float:

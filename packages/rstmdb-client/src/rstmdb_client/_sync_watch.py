@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rstmdb_protocol as rcp
 
@@ -17,6 +16,9 @@ from ._retry import LEAST_CONNECT_SECS, backoff_secs, tell_of_trouble
 from ._sync_pipe import SyncPipe, left_secs
 from ._url import Target
 from ._watch import WatchRequest
+
+if TYPE_CHECKING:
+    import random
 
 __all__ = ["SyncWatch"]
 

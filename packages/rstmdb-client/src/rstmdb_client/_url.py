@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from rstmdb_protocol import WireMode
 
@@ -33,8 +35,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _ENVIRONMENT = ("token", "ca_cert", "client_cert", "client_key", "server_name", "wire_mode")
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """One or more hosts, tried in turn, and how to talk to them.
 
     Timeouts are in seconds and above 0: `connect_timeout` for TCP, TLS, HELLO and AUTH
@@ -52,7 +53,7 @@ class Target:
     """
 
     hosts: tuple[tuple[str, int], ...] = (("127.0.0.1", DEFAULT_PORT),)
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
     tls: bool = False
     ca_cert: str | None = None
     client_cert: str | None = None
@@ -79,6 +80,11 @@ class Target:
             good = isinstance(value, int | float) and 0 <= value < math.inf
             if not good or (value == 0 and name != "retry_timeout"):
                 raise ValueError(f"{name} is {value!r}, not a number of seconds, {least}")
+
+    def __repr__(self) -> str:
+        """All but the token, which is a secret."""
+        shown = (f"{n}={getattr(self, n)!r}" for n in self.__struct_fields__ if n != "token")
+        return f"Target({', '.join(shown)})"
 
     @classmethod
     def parse(cls, url: str, **overrides: Any) -> Target:
@@ -143,7 +149,7 @@ class Target:
 
 def _over(cls: type[Target], options: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Put keyword arguments over options, unless they are None. Raises ValueError."""
-    known = {option.name for option in fields(cls)}
+    known = set(cls.__struct_fields__)
     unknown = set(over) - known
     if unknown:
         raise ValueError(f"unknown option {min(unknown)!r}; known: {', '.join(sorted(known))}")
@@ -170,7 +176,7 @@ def _url_options(cls: type[Target], url: str) -> dict[str, Any]:
     }
     if at:
         options["token"] = unquote(userinfo)
-    known = sorted({option.name for option in fields(cls)} - {"hosts", "token", "tls"})
+    known = sorted(set(cls.__struct_fields__) - {"hosts", "token", "tls"})
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
             raise ValueError(f"unknown option {name!r} in the URL; known: {', '.join(known)}")

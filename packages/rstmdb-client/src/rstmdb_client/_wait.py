@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 import rstmdb_protocol as rcp
 
 from ._errors import WaitTimeout
+
+if TYPE_CHECKING:
+    import random
 
 __all__ = ["Decide", "Decision", "Reached", "Wait", "conflict_pauses", "event_of"]
 
