@@ -197,7 +197,7 @@ def bench_check(session: nox.Session) -> None:
 
 @nox.session
 def goals(session: nox.Session) -> None:
-    """Every goal for speed and scale, measured three times; a quarter of an hour on two quiet cores."""
+    """Every goal for speed and scale, three times each; a quarter of an hour."""
     _install(session, DISTRIBUTIONS)
     session.run("python", "-m", "benchmarks.goals", *session.posargs, success_codes=[0, 1])
 
