@@ -243,7 +243,7 @@ def test_a_watcher_that_does_not_read_catches_up_from_the_log(
     assert watcher.event()["wal_offset"] == live
 
 
-@pytest.mark.parametrize("kind", ["callback", "callback-tls"])
+@pytest.mark.parametrize("kind", ["callback", "callback-tls", "trio"])
 def test_a_graceful_stop_ends_watches_and_says_where_to_resume(
     servers: Servers, kind: str, tmp_path: Path
 ) -> None:
