@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 @pytest.fixture
 def repl(server: ServerProcess, wire: Wire, start: Callable[..., Terminal]) -> Terminal:
     """A REPL at its first prompt, with no command given."""
-    terminal = start("-s", server.address)
+    terminal = start("-s", server.address, rows=60)
     terminal.shows("Tab completes")
     return terminal
 
@@ -127,8 +127,6 @@ def test_ctrl_c_ends_a_command_that_waits(
 
 
 def test_help_teaches(repl: Terminal) -> None:
-    repl.screen.resize(80, 110)
-    repl.process.setwinsize(80, 110)
     repl.send("help" + ENTER)
     shown = repl.shows("help COMMAND tells more")
     for part in (

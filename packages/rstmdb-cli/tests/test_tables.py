@@ -90,6 +90,7 @@ def test_json_on_a_terminal_has_no_colours(on_terminal: Callable[..., Terminal])
 def test_no_color_is_honoured(on_terminal: Callable[..., Terminal]) -> None:
     shown = on_terminal("list-instances", NO_COLOR="1")
     assert "o-1" in shown.text()
+    assert b"\x1b[" not in on_terminal("get-instance", "none", code=5, NO_COLOR="1").raw
     assert not re.search(rb"\x1b\[[0-9;]*3[0-7]", shown.raw)
     assert not re.search(rb"\x1b\[[0-9;]*9[0-7]", shown.raw)
 
@@ -120,8 +121,9 @@ def test_piped_columns_are_aligned_for_wide_letters(cli: Run, wire: Wire) -> Non
 
 
 def test_errors_on_a_terminal(on_terminal: Callable[..., Terminal]) -> None:
-    shown = on_terminal("get-instance", "none", code=5).text()
-    assert shown.startswith("rstmdb-cli: INSTANCE_NOT_FOUND: ")
+    shown = on_terminal("get-instance", "none", code=5)
+    assert shown.text().startswith("rstmdb-cli: INSTANCE_NOT_FOUND: ")
+    assert shown.raw.startswith(b"\x1b[31mrstmdb-cli: INSTANCE_NOT_FOUND\x1b[0m: ")
 
 
 # -- progress --------------------------------------------------------------------------------------

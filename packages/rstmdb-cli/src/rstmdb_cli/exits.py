@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -67,9 +66,7 @@ def reported(*, verbose: bool, name: str = "rstmdb-cli: ") -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
         message, code = _described(error, verbose=verbose)
         head, colon, rest = escaped(message).partition(":")
-        red = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        head = click.style(name + head, fg="red") if red else name + head
-        click.echo(f"{head}{colon}{rest}", err=True)
+        click.echo(f"{click.style(name + head, fg='red')}{colon}{rest}", err=True)
         sys.exit(code)
 
 
@@ -94,7 +91,8 @@ def _described(error: Exception, *, verbose: bool) -> tuple[str, int]:
         return f"{error}{hint}", PRECONDITION
     if isinstance(error, client.RstmdbError):
         return str(error), SERVER
-    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+    cause = error.__cause__ or error
+    if isinstance(cause, UnicodeEncodeError) and cause.encoding == "utf-8":
         return "an argument is not UTF-8, or holds half of a surrogate pair", USAGE
     message = " ".join(f"{type(error).__name__}: {error}".split())
     if verbose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -122,6 +123,8 @@ def main(context: click.Context, /, **_options: Any) -> None:
 
     Without a command it reads commands, as the command repl does.
     """
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        context.color = False
     context.obj = Session.of(context)
     if context.invoked_subcommand is None:
         context.invoke(load("repl"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import click
 
 from rstmdb_cli.commands import SUBJECTS, load
@@ -29,11 +31,11 @@ _STEPS = {
 }
 
 _GROUPS = {
-    "Machines": ("machines", "instances"),
-    "Events as they come": ("watches", "top"),
-    "Log": ("log",),
-    "Server": ("admin", "batch"),
-    "Data directories, without a server": ("offline",),
+    "machines, instances": ("machines", "instances", "batch"),
+    "as it happens": ("watches", "top"),
+    "log": ("log",),
+    "server": ("admin",),
+    "data directories": ("offline",),
 }
 
 
@@ -45,10 +47,12 @@ def overview() -> str:
         parts += [f"     {click.style(line, fg='cyan')}" for line in lines]
     parts += ["", click.style("Short commands", bold=True)]
     parts += _lines(list(SHORT))
+    parts += ["", click.style("All commands, as in a shell", bold=True)]
     for title, modules in _GROUPS.items():
-        named = [name for name in COMMANDS if SUBJECTS[name] in modules]
-        heading = "Machines and instances" if title == "Machines" else title
-        parts += ["", click.style(heading, bold=True), *_lines(named)]
+        names = ", ".join(name for name in COMMANDS if SUBJECTS[name] in modules)
+        indent = " " * 23
+        parts.append(fill(names, 100, initial_indent=f"  {title:<21}", subsequent_indent=indent,
+                          break_on_hyphens=False))  # fmt: skip
     parts += ["", click.style("This prompt", bold=True), *_lines(list(OWN))]
     parts += [
         "",
