@@ -175,6 +175,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """The pictures of the command line in docs/images, taken from the real thing."""
+    _install(session, DISTRIBUTIONS, *TEST_TOOLS)
+    session.run("python", "docs/images/cli.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The main job, told as a story: a real server, killed in mid-write, loses nothing."""
     _install(session, ("protocol", "wal", "core", "storage", "server", "client"))

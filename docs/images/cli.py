@@ -1,4 +1,4 @@
-"""Takes the pictures of the command line: `python docs/images/cli.py`.
+"""Takes the pictures of the command line: `nox -s pictures`, `nox -s pictures -- top`.
 
 A real server is started, rstmdb-cli is driven on a terminal that is emulated, and what the screen
 shows is written as SVG. Needs everything that the tests need.
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def fill(server: ServerProcess) -> None:
             create(wire, f"ticket-{number}", "ticket", {})
 
 
-def create(wire: Wire, name: str, machine: str, ctx: dict[str, object]) -> None:
+def create(wire: Wire, name: str, machine: str, ctx: Mapping[str, object]) -> None:
     """An instance of version 1."""
     wire.call("CREATE_INSTANCE", instance_id=name, machine=machine, version=1, initial_ctx=ctx)
 
