@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -240,6 +242,38 @@ def test_a_server_that_is_killed_in_the_middle_and_the_same_command_again(
         assert done.returncode == 0, done.stderr
         with Wire(server.host, server.port) as wire:
             assert applied(wire) == 20_001
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    """Ten kills at random moments of an import; run until it is through, each line counts once."""
+    rng = random.Random(6)
+    scale = int(os.environ.get("RSTMDB_TEST_SCALE", "1"))
+    for turn in range(scale):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        file = folder / "import.jsonl"
+        create = ("CREATE_INSTANCE", {"instance_id": "r", "machine": "ring", "version": 1})
+        event = ("APPLY_EVENT", {"instance_id": "r", "event": "T"})
+        file.write_text(text_of(create, *[event] * 20_000))
+        with ServerProcess(folder, {"RSTMDB_COMPACT_ENABLED": "false"}) as server:
+            with Wire(server.host, server.port) as wire:
+                wire.call("PUT_MACHINE", machine="ring", version=1, definition=RING)
+            command = [sys.executable, "-m", "rstmdb_cli", "--url"]
+            command += [f"rstmdb://{server.address}?retry_timeout=0", "-o", "ndjson", "batch"]
+            for _ in range(10):
+                process = subprocess.Popen(
+                    [*command, str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+                assert process.stdout is not None
+                for _ in range(rng.randrange(8000)):
+                    process.stdout.readline()
+                server.kill()
+                process.communicate()
+                server.start()
+            subprocess.run([*command, str(file)], check=True, capture_output=True)
+            with Wire(server.host, server.port) as wire:
+                assert applied(wire) == 20_001
 
 
 def test_ctrl_c_tells_how_far_it_came(fake: Callable[..., Any], tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_errors_do_not_end_it(repl: Terminal) -> None:
         ("-s other:1 ping", "-s does not go here"),
         ("repl", "no command 'repl'"),
         ("help nonsense", "no command 'nonsense'"),
+        ("get -h", "Usage: get-instance"),
         ("output nonsense", "'nonsense' is not one of table"),
     ):
         repl.send(line + ENTER).shows(message)

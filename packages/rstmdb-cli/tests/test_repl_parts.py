@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -291,6 +292,26 @@ def test_answers_are_kept_for_a_moment() -> None:
     lookup.forget()
     lookup.machines()
     assert len(asked) == 3
+
+
+def test_forgetting_waits_for_no_answer() -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def ask(_: str, __: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        assert answer.wait(30)
+        return {"items": [{"machine": "old", "versions": [1]}]}
+
+    lookup = Lookup(ask, clock=lambda: 0.0)
+    thread = threading.Thread(target=lookup.machines)
+    thread.start()
+    assert asked.wait(30)
+    lookup.forget()
+    asked.clear()
+    answer.set()
+    thread.join()
+    lookup.machines()
+    assert asked.is_set()  # what came in between is not kept
 
 
 def test_a_server_that_fails_is_not_asked_at_every_key() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import Result
 
 from rstmdb_cli.top import Traffic
@@ -83,6 +84,8 @@ def test_it_ends_after_so_many(cli: Run, output: str) -> None:
     result = cli("-o", output, "top", "--interval", "0.1", "--count", "2")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.count("events_per_sec") == 4
+    if output == "yaml":
+        assert [found["instances"] for found in yaml.safe_load_all(result.stdout)] == [1, 1]
 
 
 def test_what_it_refuses(cli: Run, invoke: Run) -> None:

@@ -63,22 +63,22 @@ class Lookup:
             self._client.close()
 
     def forget(self) -> None:
-        """Ask anew: something may have changed."""
-        with self._lock:
-            self._kept.clear()
+        """Ask anew: something may have changed. Waits for no answer that is on its way."""
+        self._kept = {}
 
     def result(self, op: str, **params: Any) -> dict[str, Any]:
         """The result of an operation; empty when there is none, for whatever reason."""
         key = json.dumps([op, params], sort_keys=True)
         with self._lock:
-            at, result = self._kept.get(key, (float("-inf"), {}))
+            kept = self._kept
+            at, result = kept.get(key, (float("-inf"), {}))
             if self._clock() - at < self._keep_secs:
                 return result
             try:
                 result = self._ask(op, params)
             except Exception:  # noqa: BLE001 (no answer is no completion, and never an error)
                 result = {}
-            self._kept[key] = self._clock(), result
+            kept[key] = self._clock(), result
             return result
 
     def machines(self) -> dict[str, list[int]]:

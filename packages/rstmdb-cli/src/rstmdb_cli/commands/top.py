@@ -101,6 +101,8 @@ class _Screen:
         printed = 0
         while printed != count:
             time.sleep(interval)
+            if output == "yaml":
+                click.echo("---")  # one document each
             click.echo(encoded(self._object(self._gather()), output))
             printed += 1
 

@@ -90,7 +90,8 @@ class Repl:
             known = [*SHORT, *COMMANDS, *OWN]
             raise click.UsageError(unknown(name, known, "help shows all"))
         session = self.session._replace(output=output or self.session.output)
-        root = click.Context(click.Group(), info_name="", obj=session)
+        helps = ["-h", "--help"]
+        root = click.Context(click.Group(), info_name="", obj=session, help_option_names=helps)
         command = load(name)
         with command.make_context(name, arguments, parent=root) as context:
             command.invoke(context)
