@@ -89,22 +89,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each piece")
     parser.add_argument("--pieces", type=int, default=3)
+    parser.add_argument(
+        "--beside",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("PID", "HOST:PORT"),
+        help="a server that runs already, for example by another Python; any number of them",
+    )
     options = parser.parse_args()
+    others = [Process(int(pid), address) for pid, address in options.beside]
     with (
         tempfile.TemporaryDirectory(prefix="rstmdb-cpu-", dir=Path.cwd()) as name,
         Subject(Path(name)) as subject,
         echo_process() as echo,
     ):
         server = Process(subject.process.pid, subject.address)
-        prepare(server)
-        print(f"{'':<16}{'server us':>10}{'echo us':>10}{'ratio':>8}")
+        for process in (server, *others):
+            prepare(process)
+        head = ["server us", "echo us", "ratio", *(process.address for process in others)]
+        print(f"{'':<16}" + "".join(f"{name:>17}" for name in head))
         for workload, load in CELLS:
-            ours, floor = best_of([server, echo], workload, load, options.seconds, options.pieces)
-            print(
-                f"{workload:<8}{f'{load[0]} x {load[1]}':>8}{ours:>10.1f}{floor:>10.1f}"
-                f"{ours / floor:>8.2f}",
-                flush=True,
-            )
+            processes = [server, echo, *others]
+            used = best_of(processes, workload, load, options.seconds, options.pieces)
+            figures = [used[0], used[1], used[0] / used[1], *used[2:]]
+            row = "".join(f"{figure:>17.2f}" for figure in figures)
+            print(f"{workload:<8}{f'{load[0]} x {load[1]}':>8}{row}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.subject import fill
-
 from rstmdb_storage import Database, FsyncPolicy, LogOptions, StorageOptions
 
 INSTANCES = 1000

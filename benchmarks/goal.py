@@ -87,12 +87,12 @@ def markdown(report: dict[str, Any], flat: list[dict[str, Any]], command: str) -
     if flat:
         lines += [
             "",
-            "| 16 x 1 | instances | requests/s | p50 ms | p99 ms |",
-            "|---|---|---|---|---|",
+            "| 16 x 1 | instances | requests/s | p50 ms | p99 ms | CPU of the server, us |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {row['workload']} | {row['instances']:,} | {row['rate']:,.0f} | {row['p50']:.3f} | "
-            f"{row['p99']:.3f} |"
+            f"{row['p99']:.3f} | {row['cpu_us']:.1f} |"
             for row in flat
         ]
     return "\n".join(lines) + "\n"

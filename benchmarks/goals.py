@@ -17,7 +17,15 @@ from statistics import median
 from typing import Any
 
 from benchmarks.goal import Goal, Sample, Samples, goals_report, markdown
-from benchmarks.scale import MANY, SCALE_GOALS, Filled, FlatLine, measure_scale, prepare_scale
+from benchmarks.scale import (
+    FLAT_FIGURES,
+    MANY,
+    SCALE_GOALS,
+    Filled,
+    FlatLine,
+    measure_scale,
+    prepare_scale,
+)
 from benchmarks.speed import SPEED_GOALS, measure_speed
 from benchmarks.subject import Subject, bench
 from rstmdb_bench._report import machine
@@ -78,10 +86,7 @@ def medians(lines: list[FlatLine]) -> FlatLine:
     """Of each row the medians over all pieces of all repetitions."""
     return [
         rows[0]
-        | {
-            name: median(value for row in rows for value in row[name])
-            for name in ("rate", "p50", "p99")
-        }
+        | {name: median(value for row in rows for value in row[name]) for name in FLAT_FIGURES}
         for rows in zip(*lines, strict=True)
     ]
 
@@ -91,6 +96,11 @@ def show(report: dict[str, Any]) -> None:
     for row in report["rows"]:
         reached = "" if row["reached"] else "  MISSED"
         print(f"{row['row']:<55} {row['measured']}  ({row['goal']}){reached}")
+    for row in report["flat_line"]:
+        print(
+            f"{row['workload']:<8}{row['instances']:>10,} instances {row['rate']:>10,.0f}/s  "
+            f"p50 {row['p50']:.3f}  p99 {row['p99']:.3f} ms  {row['cpu_us']:.1f} us of CPU"
+        )
 
 
 def write_into(page: Path, text: str) -> None:

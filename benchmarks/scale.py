@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cpu import Process
 from benchmarks.goal import Goal, Sample
 from benchmarks.speed import SLICES, middle
 from benchmarks.subject import Subject, bench, context_bytes, fill
 from rstmdb_client import SyncClient
 
-__all__ = ["SCALE_GOALS", "Filled", "FlatLine", "measure_scale", "prepare_scale"]
+__all__ = ["FLAT_FIGURES", "SCALE_GOALS", "Filled", "FlatLine", "measure_scale", "prepare_scale"]
 
 FEW = 1_000
 MIDDLE = 100_000
@@ -67,6 +68,8 @@ SCALE_GOALS = [
 ]  # fmt: skip
 
 FlatLine = list[dict[str, Any]]
+"""A row for each workload and size, of each of FLAT_FIGURES a list over the pieces."""
+FLAT_FIGURES = ("rate", "p50", "p99", "cpu_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +148,27 @@ def _flat_line(subjects: dict[int, Subject], seconds: float) -> FlatLine:
                 pieces[instances].append(_piece(subject, workload, instances, seconds / SLICES))
         flat += [
             {"workload": workload, "instances": instances}
-            | {name: [piece[name] for piece in made] for name in ("rate", "p50", "p99")}
+            | {name: [piece[name] for piece in made] for name in FLAT_FIGURES}
             for instances, made in pieces.items()
         ]
     return flat
 
 
 def _piece(subject: Subject, workload: str, instances: int, seconds: float) -> dict[str, float]:
+    process = Process(subject.process.pid, subject.address)
+    before = process.cpu_seconds()
     results = bench(
         "run", "--address", subject.address, "--workload", workload, "--connections", "16",
-        "--seconds", str(seconds), "--warmup", "0.3", "--instances", str(instances),
+        "--seconds", str(seconds), "--warmup", "0", "--instances", str(instances),
         "--prepared", "--no-floors",
     )["results"]  # fmt: skip
     latency = results["latency_ms"]
-    return {"rate": results["rate_per_second"], "p50": latency["p50"], "p99": latency["p99"]}
+    return {
+        "rate": results["rate_per_second"],
+        "p50": latency["p50"],
+        "p99": latency["p99"],
+        "cpu_us": (process.cpu_seconds() - before) / results["ok"] * 1e6,
+    }
 
 
 def _flat_samples(flat: FlatLine, many: int) -> dict[str, Sample]:

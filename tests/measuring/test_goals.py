@@ -43,7 +43,16 @@ def test_a_row_is_the_median_of_its_repetitions_and_tells_their_spread() -> None
 
 def test_the_page_gets_the_table_between_its_lines_and_keeps_the_rest(tmp_path: Path) -> None:
     report = goals_report([WAIT], {"wait": [Sample(60)]}, MACHINE)
-    flat = [{"workload": "get", "instances": 1_000_000, "rate": 5e4, "p50": 0.2, "p99": 0.5}]
+    flat = [
+        {
+            "workload": "get",
+            "instances": 1_000_000,
+            "rate": 5e4,
+            "p50": 0.2,
+            "p99": 0.5,
+            "cpu_us": 10.04,
+        }
+    ]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- goals -->\nold\n<!-- /goals -->\nafter\n")
     for _ in range(2):
@@ -53,7 +62,7 @@ def test_the_page_gets_the_table_between_its_lines_and_keeps_the_rest(tmp_path: 
     assert text.endswith("\n<!-- /goals -->\nafter\n")
     assert "old" not in text
     assert text.count("| longest wait | at most 50 ms | 60.0 ms | 60 to 60 | **no** |") == 1
-    assert "| get | 1,000,000 | 50,000 | 0.200 | 0.500 |" in text
+    assert "| get | 1,000,000 | 50,000 | 0.200 | 0.500 | 10.0 |" in text
 
 
 def test_a_page_without_the_lines_is_left_alone(tmp_path: Path) -> None:
@@ -66,7 +75,16 @@ def test_a_page_without_the_lines_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_flat_line_is_the_median_of_each_cell() -> None:
     lines = [
-        [{"workload": "get", "instances": 1000, "rate": rates, "p50": [1.0], "p99": rates}]
+        [
+            {
+                "workload": "get",
+                "instances": 1000,
+                "rate": rates,
+                "p50": [1.0],
+                "p99": rates,
+                "cpu_us": [2.0],
+            }
+        ]
         for rates in ([5.0, 9.0], [1.0], [3.0, 2.0])
     ]
     [row] = medians(lines)
