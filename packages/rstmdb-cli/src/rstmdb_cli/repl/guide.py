@@ -40,13 +40,8 @@ _GROUPS = {
 
 
 def overview() -> str:
-    """What `help` shows."""
-    parts = [click.style("First steps", bold=True)]
-    for number, (text, lines) in enumerate(_STEPS.items(), 1):
-        parts.append(f"  {number}. {text}")
-        parts += [f"     {click.style(line, fg='cyan')}" for line in lines]
-    parts += ["", click.style("Short commands", bold=True)]
-    parts += _lines(list(SHORT))
+    """What `help` shows; the first steps come last, where a small screen shows them."""
+    parts = [click.style("Short commands", bold=True), *_lines(list(SHORT))]
     parts += ["", click.style("All commands, as in a shell", bold=True)]
     for title, modules in _GROUPS.items():
         names = ", ".join(name for name in COMMANDS if SUBJECTS[name] in modules)
@@ -54,6 +49,10 @@ def overview() -> str:
         parts.append(fill(names, 100, initial_indent=f"  {title:<21}", subsequent_indent=indent,
                           break_on_hyphens=False))  # fmt: skip
     parts += ["", click.style("This prompt", bold=True), *_lines(list(OWN))]
+    parts += ["", click.style("First steps", bold=True)]
+    for number, (text, lines) in enumerate(_STEPS.items(), 1):
+        parts.append(f"  {number}. {text}")
+        parts += [f"     {click.style(line, fg='cyan')}" for line in lines]
     parts += [
         "",
         "JSON needs no quotes here, and goes on over lines until its brackets are closed; @FILE",
