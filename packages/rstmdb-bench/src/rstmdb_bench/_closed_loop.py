@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from ._frames import FrameSource, is_one_ok
-from ._loop import MAX_RECEIVE_BYTES, RECEIVE_BYTES, Connection, Loop, Timing, lost
+from ._loop import MAX_RECEIVE_BYTES, Connection, Loop, Timing, lost
 from ._result import LoadResult
 
 __all__ = ["ClosedLoop"]
@@ -18,12 +18,21 @@ WAIT_SECONDS: Final = 0.1
 
 
 class ClosedLoop(Loop):
-    """Each connection keeps its number of requests in flight."""
+    """Each connection keeps its number of requests in flight.
+
+    A receive has room for that many answers of `answer_bytes`: asking for much more than arrives
+    costs the allocator more than the request costs the server.
+    """
 
     def __init__(
-        self, connections: list[Connection], source: FrameSource, timing: Timing, in_flight: int
+        self,
+        connections: list[Connection],
+        source: FrameSource,
+        timing: Timing,
+        in_flight: int,
+        answer_bytes: int,
     ) -> None:
-        receive = min(RECEIVE_BYTES * in_flight, MAX_RECEIVE_BYTES)
+        receive = min(answer_bytes * in_flight, MAX_RECEIVE_BYTES)
         super().__init__(connections, source, timing, receive)
         self._in_flight = in_flight
         self._sending = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import Any, Final, NamedTuple
 
@@ -74,13 +73,6 @@ class Session:
     def call(self, op: str, params: dict[str, Any], *allowed: str) -> None:
         """Send a request and wait for its answer: ok, or an error code that is `allowed`."""
         self.call_many(op, [params], *allowed)
-
-    def ask(self, op: str, params: dict[str, Any]) -> Any:
-        """Send a request and wait for its result, decoded."""
-        self._send(self._rcp.request(op, params)[1])
-        answer = self._answer()
-        self._accept(op, answer)
-        return json.loads(bytes(answer.result))
 
     def call_many(self, op: str, params: list[dict[str, Any]], *allowed: str) -> None:
         """Send requests at once and wait for all of their answers."""

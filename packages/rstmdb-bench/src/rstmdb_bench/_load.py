@@ -17,7 +17,7 @@ from ._frames import FrameSource
 from ._loop import Connection, Timing
 from ._open_loop import OpenLoop
 from ._result import LoadResult
-from ._workload import Shape, Workload
+from ._workload import Shape, Workload, answer_bytes
 
 __all__ = ["LoadSettings", "run_load"]
 
@@ -81,7 +81,8 @@ def _drive(
             barrier.wait()
         timing = Timing(settings.warmup_seconds, settings.seconds, settings.interval_seconds)
         if settings.rate_per_second is None:
-            return ClosedLoop(connections, source, timing, in_flight).run()
+            room = answer_bytes(settings.workload, settings.shape)
+            return ClosedLoop(connections, source, timing, in_flight, room).run()
         phase = number / processes
         return OpenLoop(connections, source, timing, settings.rate_per_second, phase).run()
     finally:

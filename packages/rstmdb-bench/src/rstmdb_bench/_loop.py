@@ -13,12 +13,10 @@ from ._frames import FrameSource, read_answers
 from ._histogram import Histogram
 from ._result import LoadResult
 
-__all__ = ["MAX_RECEIVE_BYTES", "RECEIVE_BYTES", "Connection", "Loop", "Timing", "lost"]
+__all__ = ["MAX_RECEIVE_BYTES", "Connection", "Loop", "Timing", "lost"]
 
-RECEIVE_BYTES: Final = 4096
 MAX_RECEIVE_BYTES: Final = 256 * 1024
-"""A receive takes 4 KiB for each request in flight: asking for much more than arrives costs
-the allocator more than the request costs the server."""
+"""What one receive or send takes at most."""
 DRAIN_SECONDS: Final = 10
 """How long the last answers are waited for."""
 

@@ -9,7 +9,15 @@ from typing import Final
 
 from rstmdb_protocol import encode_frame
 
-__all__ = ["MACHINE", "Shape", "Workload", "frame_maker", "initial_ctx", "operations_of"]
+__all__ = [
+    "MACHINE",
+    "Shape",
+    "Workload",
+    "answer_bytes",
+    "frame_maker",
+    "initial_ctx",
+    "operations_of",
+]
 
 MACHINE: Final = "load"
 """The machine that every workload but ping uses: a ring of five states, event NEXT."""
@@ -29,6 +37,8 @@ class Workload(StrEnum):
     LARGE_CONTEXT = "large-context"
     BATCH = "batch"
 
+
+SMALL_ANSWER_BYTES: Final = 4096
 
 READ_SHARE: Final = {
     Workload.READ_HEAVY: 0.95,
@@ -63,6 +73,17 @@ class Shape:
 def operations_of(workload: Workload, shape: Shape) -> int:
     """How many operations one request carries: more than 1 only for batch."""
     return shape.batch_ops if workload is Workload.BATCH else 1
+
+
+def answer_bytes(workload: Workload, shape: Shape) -> int:
+    """Room for one answer, so that a receive takes it whole."""
+    match workload:
+        case Workload.LARGE_CONTEXT:
+            return SMALL_ANSWER_BYTES + shape.context_bytes * 5 // 4
+        case Workload.BATCH:
+            return SMALL_ANSWER_BYTES + shape.batch_ops * 512
+        case _:
+            return SMALL_ANSWER_BYTES
 
 
 def initial_ctx(workload: Workload, shape: Shape, number: int) -> dict[str, object]:
