@@ -16,6 +16,8 @@ from rstmdb_cli.progress import progress
 from rstmdb_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rstmdb_cli.importing import Line, Outcome
 
 __all__ = ["batch"]
@@ -110,7 +112,7 @@ def _run_atomic(session: Session, operations: list[Line]) -> None:
 class _Run:
     """Lines that stand alone: shown as they are done, counted, and summed up whatever happens."""
 
-    def __init__(self, session: Session, operations: Any, total: int) -> None:
+    def __init__(self, session: Session, operations: Iterable[Line], total: int) -> None:
         self._session = session
         self._operations = operations
         self._total = total

@@ -44,7 +44,7 @@ class LineCompleter(Completer):
         found = _found(self._session, [word.text for word in words], incomplete.text)
         for item in found:
             yield Completion(
-                f"{item.value}" if _is_open(item.value, incomplete) else quoted(item.value),
+                item.value if _is_open(item.value, incomplete) else quoted(item.value),
                 start_position=incomplete.start - len(line),
                 display=item.value,
                 display_meta=item.help or "",

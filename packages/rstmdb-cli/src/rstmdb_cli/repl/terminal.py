@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,8 +135,6 @@ def converse(repl: Repl, history: Path) -> None:
 
 def _colours() -> ColorDepth | None:
     """No colours where NO_COLOR asks for none (https://no-color.org)."""
-    import os
-
     return ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None
 
 
