@@ -44,16 +44,11 @@ class LineCompleter(Completer):
         found = _found(self._session, [word.text for word in words], incomplete.text)
         for item in found:
             yield Completion(
-                item.value if _is_open(item.value, incomplete) else quoted(item.value),
+                quoted(item.value),
                 start_position=incomplete.start - len(line),
                 display=item.value,
                 display_meta=item.help or "",
             )
-
-
-def _is_open(value: str, incomplete: Word) -> bool:
-    """Options stay as they are, quotes only where they are needed."""
-    return value.startswith("-") and not incomplete.open
 
 
 def _found(session: Session, before: list[str], begun: str) -> list[CompletionItem[str]]:
