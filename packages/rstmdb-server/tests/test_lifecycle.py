@@ -152,6 +152,8 @@ def test_a_hangup_takes_up_new_tokens_and_keeps_connections(tmp_path: Path) -> N
         assert kept.call("LIST_MACHINES") == {"items": []}
         with Wire(server.host, server.port) as wire:
             assert wire.request("AUTH", token="old")["error"]["code"] == "AUTH_FAILED"
+        failed = [line for line in server.log_lines() if "failed AUTH from ('127.0.0.1'" in line]
+        assert len(failed) == 1
             assert wire.call("AUTH", token="new") == {"authenticated": True}
 
 

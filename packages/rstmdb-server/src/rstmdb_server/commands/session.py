@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rstmdb_storage import Answer
 
 __all__ = ["offered_features", "plain", "special"]
+
+logger = logging.getLogger("rstmdb.auth")
 
 MAX_AUTH_FAILURES = 3
 _PONG: Answer = (Raw(b'{"pong":true}'), 0)
@@ -99,6 +102,8 @@ def _auth(session: Session, request: Request) -> None:
         session.answer(request, AuthResult(True))
         return
     session.auth_failures += 1
+    # What was sent stays out of the log: it may be a token in the wrong field.
+    logger.warning("failed AUTH from %s", session.transport.peer)
     session.refuse(request, RequestRefused(ErrorCode.AUTH_FAILED, problem))
     if session.auth_failures >= MAX_AUTH_FAILURES:
         session.close()
