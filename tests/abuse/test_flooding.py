@@ -32,7 +32,7 @@ def reset(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize(
     ("name", "request_", "stall_ms"),
-    [("GET_INSTANCE", GET, 0), ("APPLY_EVENT", APPLY, 50), ("WAL_STATS", STATS, 50)],
+    [("GET_INSTANCE", GET, 100), ("APPLY_EVENT", APPLY, 50), ("WAL_STATS", STATS, 50)],
     ids=["reads", "writes", "statistics"],
 )
 def test_a_hundred_thousand_pipelined_requests_unread_starve_nobody(
