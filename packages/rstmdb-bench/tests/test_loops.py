@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
 from rstmdb_bench import _load, _open_loop
-from rstmdb_bench._connect import Address, Session
+from rstmdb_bench._connect import Address, Session, allow_files
 from rstmdb_bench._errors import BenchError
+from rstmdb_bench._floors import echo_server
 from rstmdb_bench._histogram import Histogram
 from rstmdb_bench._load import LoadSettings, run_load
 from rstmdb_bench._loop import Connection
@@ -148,3 +150,12 @@ def test_latencies_over_time_show_when_the_stall_was() -> None:
     assert worst == pytest.approx(4, abs=1)
     assert series["max_ms"][0] < 250
     assert sum(series["rate_per_second"]) * 0.25 == result.ok
+
+
+def test_more_connections_than_select_has_room_for() -> None:
+    allow_files(4096)  # the echo inherits it
+    with echo_server() as address:
+        many = replace(settings(address, rate=2000, seconds=0.5), connections=1100)
+        result = run_load(many)
+    assert result.errors == result.unanswered == 0
+    assert result.ok == pytest.approx(1000, rel=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -26,6 +27,7 @@ class ClosedLoop(Loop):
 
     def __init__(
         self,
+        poll: select.epoll,
         connections: list[Connection],
         source: FrameSource,
         timing: Timing,
@@ -33,7 +35,7 @@ class ClosedLoop(Loop):
         answer_bytes: int,
     ) -> None:
         receive = min(answer_bytes * in_flight, MAX_RECEIVE_BYTES)
-        super().__init__(connections, source, timing, receive)
+        super().__init__(poll, connections, source, timing, receive)
         self._in_flight = in_flight
         self._sending = True
         self._next_turn = timing.measure_at

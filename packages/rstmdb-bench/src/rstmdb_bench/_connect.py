@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +11,7 @@ from rstmdb_protocol import ClientConnection, ProtocolError, ResponseMessage
 from ._errors import BenchError
 from ._workload import MACHINE, Shape, Workload, initial_ctx
 
-__all__ = ["Address", "Session", "prepare"]
+__all__ = ["Address", "Session", "allow_files", "prepare"]
 
 TIMEOUT_SECONDS: Final = 10.0
 CREATE_AT_ONCE: Final = 200
@@ -41,6 +42,18 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def allow_files(number: int) -> None:
+    """Raise the limit of open files to `number` where it is lower. Raises BenchError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < number:
+        if hard != resource.RLIM_INFINITY and hard < number:
+            raise BenchError(
+                f"{number} open files are needed and {hard} allowed; raise ulimit -n or "
+                "open fewer connections"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
 
 
 class Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import secrets
+import select
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.synchronize import Barrier
@@ -11,7 +12,7 @@ from threading import BrokenBarrierError
 from typing import Final
 
 from ._closed_loop import ClosedLoop
-from ._connect import Address, Session, prepare
+from ._connect import Address, Session, allow_files, prepare
 from ._errors import BenchError
 from ._frames import FrameSource
 from ._loop import Connection, Timing
@@ -21,6 +22,7 @@ from ._workload import Shape, Workload, answer_bytes
 
 __all__ = ["LoadSettings", "run_load"]
 
+OTHER_FILES: Final = 64
 STAGGER: Final = 1 << 40
 """Sequence numbers of processes begin this far apart, so that no created id comes twice."""
 
@@ -71,6 +73,8 @@ def _drive(
 ) -> LoadResult:
     connections: list[Connection] = []
     in_flight = settings.in_flight if settings.rate_per_second is None else 1
+    allow_files(settings.connections + OTHER_FILES)
+    poll = select.epoll()
     try:
         source = FrameSource(
             settings.workload, settings.shape, in_flight=in_flight, start=number * STAGGER
@@ -82,10 +86,11 @@ def _drive(
         timing = Timing(settings.warmup_seconds, settings.seconds, settings.interval_seconds)
         if settings.rate_per_second is None:
             room = answer_bytes(settings.workload, settings.shape)
-            return ClosedLoop(connections, source, timing, in_flight, room).run()
+            return ClosedLoop(poll, connections, source, timing, in_flight, room).run()
         phase = number / processes
-        return OpenLoop(connections, source, timing, settings.rate_per_second, phase).run()
+        return OpenLoop(poll, connections, source, timing, settings.rate_per_second, phase).run()
     finally:
+        poll.close()
         for connection in connections:
             connection.session.close()
 

@@ -53,13 +53,18 @@ class Loop:
     """Some connections and what they have seen; a subclass says when to send."""
 
     def __init__(
-        self, connections: list[Connection], source: FrameSource, timing: Timing, receive: int
+        self,
+        poll: select.epoll,
+        connections: list[Connection],
+        source: FrameSource,
+        timing: Timing,
+        receive: int,
     ) -> None:
         self._by_fd = {each.socket.fileno(): each for each in connections}
         self._source = source
         self._timing = timing
         self._receive_bytes = receive
-        self._poll = select.epoll()
+        self._poll = poll
         for fd in self._by_fd:
             self._poll.register(fd, select.EPOLLIN)
         self._open = 0
@@ -82,7 +87,6 @@ class Loop:
         self._interval_ends = self._result.started_ns + (number + 1) * self._timing.interval_ns
 
     def _finish(self) -> LoadResult:
-        self._poll.close()
         result = self._result
         result.unanswered = self._open
         for histogram in result.intervals.values():

@@ -25,18 +25,20 @@ class OpenLoop(Loop):
 
     A request's latency counts from when it was due: a server that stalls makes all that were
     due meanwhile late, as it would for users who do not know of each other. `phase`, from 0
-    to 1, shifts the arrivals by this part of the time between two.
+    to 1, shifts the arrivals by this part of the time between two. `poll` has to have a low number,
+    which it gets by being made before the connections: select(2) takes none above 1023.
     """
 
     def __init__(
         self,
+        poll: select.epoll,
         connections: list[Connection],
         source: FrameSource,
         timing: Timing,
         rate_per_second: float,
         phase: float,
     ) -> None:
-        super().__init__(connections, source, timing, MAX_RECEIVE_BYTES // 4)
+        super().__init__(poll, connections, source, timing, MAX_RECEIVE_BYTES // 4)
         self._connections = connections
         self._gap_ns = 1e9 / rate_per_second
         self._first = timing.begun + phase * self._gap_ns

@@ -6,13 +6,12 @@ server is measured at the rate at which it delivers, not at the rate at which it
 
 from __future__ import annotations
 
-import resource
 import select
 import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from ._connect import Address, Session, prepare
+from ._connect import Address, Session, allow_files, prepare
 from ._errors import BenchError
 from ._frames import FrameSource, count_frames, read_answers
 from ._histogram import Histogram
@@ -54,7 +53,7 @@ class WatchResult:
 
 def run_watchers(settings: WatchSettings) -> WatchResult:
     """Prepare the server, subscribe, apply events for a time. Raises BenchError."""
-    _allow_files(settings.watchers + 64)
+    allow_files(settings.watchers + 64)
     prepare(settings.address, settings.token, Workload.APPLY, settings.shape)
     sessions: list[Session] = []
     try:
@@ -66,17 +65,6 @@ def run_watchers(settings: WatchSettings) -> WatchResult:
     finally:
         for session in sessions:
             session.close()
-
-
-def _allow_files(number: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < number:
-        if hard != resource.RLIM_INFINITY and hard < number:
-            raise BenchError(
-                f"{number} open files are needed and {hard} allowed; raise ulimit -n or "
-                "lower --watchers"
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
 
 
 class _Delivery:
