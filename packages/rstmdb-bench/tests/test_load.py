@@ -102,9 +102,9 @@ def test_every_workload_runs_and_every_request_is_answered(
 ) -> None:
     result = run_load(settings(echo, workload))
     assert result.errors == result.unanswered == 0
-    assert result.ok == result.latencies.count > 100
-    assert 0.19 < result.seconds < 1
-    assert 0 < result.latencies.max_ns < 10**9
+    assert result.ok == result.latencies.count > 10
+    assert 0.1 < result.seconds < 5
+    assert 0 < result.latencies.max_ns < 5 * 10**9
 
 
 def test_many_requests_in_flight_overrun_no_buffer(echo: Address) -> None:
