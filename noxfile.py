@@ -206,7 +206,7 @@ def bench_check(session: nox.Session) -> None:
 def goals(session: nox.Session) -> None:
     """Every goal for speed and scale, three times each; a quarter of an hour."""
     _install(session, DISTRIBUTIONS)
-    session.run("python", "-m", "benchmarks.goals", *session.posargs, success_codes=[0, 1])
+    session.run("python", "-m", "benchmarks.goals", *session.posargs, success_codes=[0, 3])
 
 
 @nox.session

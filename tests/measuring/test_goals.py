@@ -134,7 +134,7 @@ def test_a_part_of_the_goals_is_measured(tmp_path: Path) -> None:
         "benchmarks.goals", "--repetitions", "1", "--seconds", "0.2", "--only", "embedded",
         "--out", str(out),
     )  # fmt: skip
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 3), done.stderr
     [row] = json.loads(out.read_text())["rows"]
     assert row["key"] == "embedded"
     assert row["values"][0] > 100
@@ -149,7 +149,7 @@ def test_all_goals_are_measured_in_small(tmp_path: Path) -> None:
         "benchmarks.goals", "--repetitions", "1", "--seconds", "0.5", "--instances", "20000",
         "--out", str(out),
     )  # fmt: skip
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 3), done.stderr
     report = json.loads(out.read_text())
     assert {row["key"] for row in report["rows"]} == {goal.key for goal in GOALS}
     assert len(report["flat_line"]) == 6
