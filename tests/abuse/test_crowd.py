@@ -5,20 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from bystander import RING
 from crowd import Crowd
 
 if TYPE_CHECKING:
     from abuse.conftest import Besiege, Siege
 
-RING: dict[str, Any] = {
-    "states": ["x"],
-    "initial": "x",
-    "transitions": [{"from": "x", "event": "T", "to": "x"}],
-}
 WRITERS = 8
 
 

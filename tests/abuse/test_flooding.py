@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bystander import RING
 from wire import Wire, frame
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def test_buffers_of_all_connections_together_are_bounded(besiege: Besiege) -> No
     """Fifty deaf clients want a megabyte again and again: the server holds what it may, no more."""
     siege = besiege(RSTMDB_LIMIT_MAX_BUFFERED_BYTES=str(16 << 20))
     with siege.connect() as wire:
-        wire.call("PUT_MACHINE", machine="ring", version=1, definition=_ring())
+        wire.call("PUT_MACHINE", machine="ring", version=1, definition=RING)
         wire.call("CREATE_INSTANCE", machine="ring", version=1, instance_id="r",
                   initial_ctx={"text": "x" * 900_000})  # fmt: skip
 
@@ -190,11 +191,6 @@ def test_buffers_of_all_connections_together_are_bounded(besiege: Besiege) -> No
 
     siege.withstands("50 deaf clients want 36 MB each", attack, growth_bytes=128 << 20,
                      stall_ms=250)  # fmt: skip
-
-
-def _ring() -> dict[str, object]:
-    return {"states": ["x"], "initial": "x",
-            "transitions": [{"from": "x", "event": "T", "to": "x"}]}  # fmt: skip
 
 
 def test_a_batch_of_the_most_expensive_ops_is_one_request_like_any_other(siege: Siege) -> None:

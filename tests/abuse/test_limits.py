@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bystander import RING
 from wire import Refused, Wire, frame
 
 if TYPE_CHECKING:
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 SCALE = int(os.environ.get("RSTMDB_TEST_SCALE", "1"))
 MIB = 1 << 20
 STALL_MS = 50
-RING: dict[str, Any] = {
-    "states": ["x"],
-    "initial": "x",
-    "transitions": [{"from": "x", "event": "T", "to": "x"}],
-}
 
 
 def definition(states: int, transitions: int, guard: str | None = None) -> dict[str, Any]:
@@ -46,7 +42,6 @@ AT_LIMITS = {
     "a guard of 64 negations": definition(1, 1, "!" * 64 + "ctx.a"),
     "200 guards of 4,096 characters": definition(200, 200, guard_of(4096)),
     "names of 256 bytes": {**RING, "states": ["x", "y" * 256]},
-    "128 levels of meta": {**RING, "meta": {"m": "x"}},
 }
 OVER_LIMITS = {
     "10,001 states": definition(10_001, 0),

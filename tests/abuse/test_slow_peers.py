@@ -7,10 +7,11 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from bystander import RING
 from wire import Wire, frame
 
 if TYPE_CHECKING:
@@ -129,13 +130,6 @@ def test_a_socket_that_takes_no_byte_is_closed_in_time(besiege: Besiege) -> None
             raise AssertionError("the deaf connection was not closed")
 
     siege.withstands("a socket that takes no byte", attack)
-
-
-RING: dict[str, Any] = {
-    "states": ["x"],
-    "initial": "x",
-    "transitions": [{"from": "x", "event": "T", "to": "x"}],
-}
 
 
 def write_events(siege: Siege, count: int, first: int = 0) -> list[int]:

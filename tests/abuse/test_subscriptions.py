@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bystander import RING
 from wire import Refused, Wire, frame
 
 if TYPE_CHECKING:
     from abuse.conftest import Besiege, Siege
 
-RING: dict[str, Any] = {
-    "states": ["x"],
-    "initial": "x",
-    "transitions": [{"from": "x", "event": "T", "to": "x"}],
-}
 PER_CONNECTION = 1000
 
 
