@@ -30,7 +30,7 @@ def sweep(folder: Path, seconds: float, workloads: str | None, out: Path) -> Non
     with Subject(folder) as subject:
         command = [
             sys.executable, "-m", "rstmdb_bench", "sweep", "--address", subject.address,
-            "--seconds", str(seconds), "--floor-seconds", str(seconds / 2),
+            "--seconds", str(seconds), "--floor-seconds", str(max(seconds / 2, 0.2)),
             "--floor-directory", str(folder), "--warmup", "0.5", "--out", str(out),
         ]  # fmt: skip
         if workloads is not None:

@@ -46,7 +46,7 @@ def measure_cell(
         "run", "--address", subject.address, "--workload", workload,
         "--connections", str(connections), "--in-flight", str(in_flight),
         "--seconds", str(seconds), "--warmup", "0.3",
-        "--floor-seconds", str(seconds / 2), "--floor-directory", str(subject.folder),
+        "--floor-seconds", str(max(seconds / 2, 0.2)), "--floor-directory", str(subject.folder),
     )  # fmt: skip
 
 
