@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
+
 from ._errors import GuardSyntaxError, InvalidRequest
 from ._guard import Guard, compile_guard
 from ._values import canonical_json, find_unstorable, kind_of, name_fault, shown
@@ -18,6 +20,8 @@ MAX_DEFINITION_BYTES: Final = 1_048_576
 
 _DEFINITION_KEYS: Final = ("states", "initial", "transitions", "meta")
 _TRANSITION_KEYS: Final = ("from", "event", "to", "guard")
+
+_encode_json = msgspec.json.Encoder().encode
 
 Definition = dict[str, Any]
 GuardTable = dict[str, Guard]
@@ -49,6 +53,8 @@ class _Reader:
 
     def read(self, definition: object) -> tuple[Definition, GuardTable]:
         source = _object(definition, "definition")
+        if self.strict:
+            _check_size_as_given(source)
         self._refuse_unknown(source, _DEFINITION_KEYS, "definition")
         self._read_states(source.get("states"))
         initial = self._state(source.get("initial"), "initial")
@@ -148,7 +154,7 @@ class _Reader:
     def _state(self, state: object, place: str) -> str:
         name = self._name(state, place)
         if name not in self.states:
-            near = difflib.get_close_matches(name, list(self.states)[:1000], n=1)
+            near = difflib.get_close_matches(name, list(self.states)[:100], n=1)
             hint = f"; did you mean {shown(near[0])}?" if near else ""
             raise InvalidRequest(f"{place} is {shown(name)}, which is not in states{hint}")
         return name
@@ -169,7 +175,7 @@ class _Reader:
             return
         for key in source:
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                near = difflib.get_close_matches(str(key)[:40], known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise InvalidRequest(f"{place} has the unknown key {shown(key)}; {hint}")
 
@@ -190,6 +196,23 @@ def _refuse_shadowed(
             unguarded[state, event] = index
 
 
+def _check_size_as_given(definition: dict[str, object]) -> None:
+    """Refuse what can't be within the limit before it is read: normal form is hardly shorter."""
+    try:
+        size = len(_encode_json(definition))
+    except (UnicodeEncodeError, RecursionError):
+        return  # what reads it knows where
+    if size > MAX_DEFINITION_BYTES:
+        raise _too_large(size)
+
+
+def _too_large(size: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"the definition is {size} bytes of JSON; at most {MAX_DEFINITION_BYTES} are allowed",
+        {"limit": MAX_DEFINITION_BYTES},
+    )
+
+
 def _check_size(definition: Definition) -> None:
     fault = find_unstorable(definition)
     if fault is not None:
@@ -199,10 +222,7 @@ def _check_size(definition: Definition) -> None:
     except (UnicodeEncodeError, RecursionError) as error:
         raise InvalidRequest("meta is nested too deeply or is not valid Unicode") from error
     if size > MAX_DEFINITION_BYTES:
-        raise InvalidRequest(
-            f"the definition is {size} bytes of JSON; at most {MAX_DEFINITION_BYTES} are allowed",
-            {"limit": MAX_DEFINITION_BYTES},
-        )
+        raise _too_large(size)
 
 
 def _object(value: object, place: str) -> dict[str, object]:

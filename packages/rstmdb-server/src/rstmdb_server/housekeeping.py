@@ -62,7 +62,8 @@ class Housekeeper:
             )
             session.transport.abort()
         elif (
-            now - session.last_active > self._hub.config.network.idle_timeout_secs
+            # `last_active` may be a sweep behind.
+            now - session.last_active > self._hub.config.network.idle_timeout_secs + SWEEP_SECS
             and not session.subscriptions
             and not session.has_pending
             and not session.transport.buffered()

@@ -26,6 +26,9 @@ from .subscriptions import Subscriptions
 
 __all__ = ["Hub"]
 
+READERS = 2
+"""WAL_READs that run at one time: each of their threads takes time from the event loop."""
+
 logger = logging.getLogger("rstmdb.hub")
 
 Job = tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]
@@ -64,6 +67,8 @@ class Hub:
         self._time_text = ""
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
+        self.call_soon = loop.call_soon
+        self.readers = anyio.Semaphore(READERS)
         self.subscriptions = Subscriptions(self, loop)
         store.snapshot_taken = lambda ms: metrics.snapshot_duration.observe(ms / 1000)
         store.hold_back = self.subscriptions.oldest_position

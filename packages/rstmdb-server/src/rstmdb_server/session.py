@@ -39,6 +39,8 @@ logger = logging.getLogger("rstmdb.session")
 
 OUT_BYTES = 256 * 1024
 """Answers of more than this are handed to the socket before the next request is handled."""
+TURN_SECS = 0.002
+"""A connection that has more to be handled than this takes goes on after the others."""
 HELD_BYTES = 4 * 1024 * 1024
 """Reading pauses while answers of more than this wait on one connection."""
 
@@ -54,6 +56,7 @@ class Session(Outbox):
         "accepts",
         "auth_failures",
         "authenticated",
+        "busy",
         "last_active",
         "opened",
         "over_limit",
@@ -78,6 +81,8 @@ class Session(Outbox):
         self.opened = self.last_active if opened is None else opened
         self.subscriptions: dict[str, Subscription] = {}
         self.writable = True
+        self.busy = False
+        """A request is at work on a thread, and those behind it wait."""
         self._reading = True
         self._max_inflight = config.limits.max_inflight
         self._log = hub.store.log
@@ -116,14 +121,13 @@ class Session(Outbox):
         rate = self._rate
         observed = self.hub.observer is not None
         out_bytes = 0
+        turn_ends = self._began + TURN_SECS
         for request in self.connection.requests():
             if self.closing:
                 break
             if rate is not None and not rate.take(self._began):
                 self.refuse(request, refusals.over_rate(rate.per_second), count=False)
-                continue
-            accept = self.accepts.get(type(request))
-            if accept is None:
+            elif (accept := self.accepts.get(type(request))) is None:
                 self._handle_special(request)
             else:
                 command, writes, op = accept
@@ -146,16 +150,33 @@ class Session(Outbox):
                         out.append(self._pack(payload))
                         answered[op] = answered.get(op, 0) + 1
                         out_bytes += size
-            if held:
-                if len(held) >= self._max_inflight or self._held_bytes > HELD_BYTES:
-                    self._pause()
+            if held or out_bytes > OUT_BYTES or perf_counter() > turn_ends:
+                if out_bytes > OUT_BYTES:
+                    self.flush()
+                    out_bytes = 0
+                if self._gives_way(turn_ends):
                     break
-            elif out_bytes > OUT_BYTES:
-                self.flush()
-                out_bytes = 0
-                if not self.writable:
-                    self._pause()
-                    break
+
+    def _gives_way(self, turn_ends: float) -> bool:
+        """Stop reading where too much waits, or where others have waited for long enough."""
+        if (
+            not self.writable
+            or self.busy
+            or len(self._held) >= self._max_inflight
+            or self._held_bytes > HELD_BYTES
+        ):
+            self._pause()
+            return True
+        if perf_counter() > turn_ends:
+            self._pause()
+            self.hub.call_soon(self._take_turn)
+            return True
+        return False
+
+    def _take_turn(self) -> None:
+        """Go on with what had to wait for the others."""
+        if not self._reading and self.writable:
+            self._resume()
 
     def _handle_special(self, request: Request | InvalidRequest) -> None:
         """What touches the session itself, takes long, or is refused."""
@@ -193,7 +214,9 @@ class Session(Outbox):
         self.transport.pause_reading()
 
     def _resume(self) -> None:
-        if self.closing or len(self._held) > self.hub.config.limits.max_inflight // 2:
+        if self.closing or self.busy:
+            return
+        if len(self._held) > self.hub.config.limits.max_inflight // 2:
             return
         self._reading = True
         self.process()
@@ -222,4 +245,8 @@ class Session(Outbox):
         self.closing = True
         self._held.clear()
         self._out.clear()
+        # The transport and this refer to each other: what was received must not wait for
+        # a collection of garbage.
+        self.connection = ServerConnection()
+        self._pack = self.connection.packer()
         self.hub.forget(self)

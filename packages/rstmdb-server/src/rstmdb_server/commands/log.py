@@ -52,8 +52,14 @@ def _wal_read(session: Session, request: Request) -> None:
     params = request.params
 
     async def work() -> tuple[Any, int]:
-        return await hub.run_blocking(hub.store.wal_read, params.from_offset, params.limit), 0
+        try:
+            async with hub.readers:
+                page = await hub.run_blocking(hub.store.wal_read, params.from_offset, params.limit)
+        finally:
+            session.busy = False
+        return page, 0
 
+    session.busy = True  # one at a time on a connection: its next request waits for this
     hub.answer_later(session, request, work)
 
 

@@ -40,6 +40,13 @@ class CallbackTransport(asyncio.Protocol):
         """Bytes have arrived."""
         self._session.receive(data)
 
+    def eof_received(self) -> bool:
+        """The client sends nothing more; its answers still leave, but under TLS."""
+        self._session.close()
+        self._session.flush()
+        plain = self._transport.get_extra_info("sslcontext") is None
+        return plain and self._session.has_pending
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._session.lost()
