@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 
 from ._types import JsonObject, Message, Offset
 
@@ -79,7 +80,7 @@ class EventMessage(Message, frozen=True, tag_field="type", tag="event"):
     from_state: str
     to_state: str
     event: str
-    payload: Any = None
+    payload: Any = field(default_factory=NoneType)  # null when there was none, and not absent
     ctx: JsonObject | UnsetType | None = UNSET
 
 
