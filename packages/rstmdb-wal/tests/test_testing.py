@@ -142,3 +142,12 @@ def test_a_renamed_directory_takes_all_in_it_along_and_stays_once_synced() -> No
     fs.mkdir_now("/data/new")
     with pytest.raises(OSError, match="not empty"):
         fs.rename(Path("/data/old"), Path("/data/new"))
+
+
+def test_after_a_crash_nothing_works_not_even_a_file_that_was_being_closed() -> None:
+    fs = SimulatedFileSystem()
+    file = fs.create(Path("/data/x"))
+    fs.crash_at = fs.calls + 1
+    for call in (file.close, file.close, file.size):
+        with pytest.raises(SimulatedCrash):
+            call()

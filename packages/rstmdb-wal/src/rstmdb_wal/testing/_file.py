@@ -25,6 +25,8 @@ class SimulatedFile:
         self._writable = writable
 
     def _call(self, operation: str, size: int = 0, *, write: bool = False) -> int:
+        if self._fs._dead:
+            raise SimulatedCrash  # also where the crash came as this file was being closed
         if not self._open or (write and not self._writable):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), self._path)
         return self._fs._call(operation, self._path, size)
