@@ -75,7 +75,15 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: mypy --strict over sources and tests."""
-    _install(session, DISTRIBUTIONS, "mypy", "types-PyYAML", "pytest-benchmark", *TEST_TOOLS)
+    _install(
+        session,
+        DISTRIBUTIONS,
+        "mypy",
+        "types-PyYAML",
+        "types-pexpect",
+        "pytest-benchmark",
+        *TEST_TOOLS,
+    )
     for name in DISTRIBUTIONS:
         session.run("mypy", f"{_package(name)}/src", f"{_package(name)}/tests")
         if (ROOT / _package(name) / "benchmarks").is_dir():

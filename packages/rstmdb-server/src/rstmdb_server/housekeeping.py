@@ -110,6 +110,6 @@ class Housekeeper:
             self._warned_of_precision = True
             logger.warning(
                 "the log has reached segment %d; from segment 8192 on offsets are larger than "
-                "JavaScript clients can hold exactly: plan a restore into a new directory",
+                "JavaScript clients can hold exactly: plan a `rstmdb-cli restore --renumber`",
                 segment_id,
             )
