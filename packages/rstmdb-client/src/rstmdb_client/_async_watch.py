@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any
 
 import anyio
 
@@ -15,12 +14,12 @@ from ._errors import ConnectFailed, ConnectionLost, RstmdbError, WatchEnded
 from ._pipe import Pipe
 from ._retry import backoff_secs, tell_of_trouble
 from ._url import Target
-from ._watch import WatchRequest
+from ._watch import WatchPosition, WatchRequest
 
 __all__ = ["AsyncWatch"]
 
 
-class AsyncWatch(AsyncIterator[rcp.EventMessage]):
+class AsyncWatch(WatchPosition, AsyncIterator[rcp.EventMessage]):
     """Events in log order, each exactly once.
 
     As an async context manager it connects at once, else with the first event; either raises
@@ -37,34 +36,14 @@ class AsyncWatch(AsyncIterator[rcp.EventMessage]):
         sleep: Callable[[float], Awaitable[None]],
         opened: set[AsyncWatch],
     ) -> None:
+        super().__init__(request)
         self._target = target
-        self._request = request
         self._rng = rng
         self._sleep = sleep
         self._opened = opened
         self._pipe: Pipe | None = None
         self._waiting: anyio.CancelScope | None = None
         self._closed = False
-
-    @property
-    def begun(self) -> dict[str, Any]:
-        """The server's latest answer to the watch request, empty before the first."""
-        return self._request.begun
-
-    @property
-    def subscription_id(self) -> str | None:
-        """The server's name for the subscription, a new one after each reconnect."""
-        return self._request.subscription_id
-
-    @property
-    def current_state(self) -> str | None:
-        """The watched instance's state when the watch last began; None for a watch of all."""
-        return self._request.current_state
-
-    @property
-    def next_offset(self) -> int | None:
-        """The `from_offset` with which a new watch goes on behind this one."""
-        return self._request.next_offset
 
     async def __anext__(self) -> rcp.EventMessage:
         """The next event; StopAsyncIteration after `aclose`."""

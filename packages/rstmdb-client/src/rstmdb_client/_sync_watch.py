@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rstmdb_protocol as rcp
 
@@ -15,7 +15,7 @@ from ._fork import forget_in_children
 from ._retry import LEAST_CONNECT_SECS, backoff_secs, tell_of_trouble
 from ._sync_pipe import SyncPipe, left_secs
 from ._url import Target
-from ._watch import WatchRequest
+from ._watch import WatchPosition, WatchRequest
 
 if TYPE_CHECKING:
     import random
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SyncWatch"]
 
 
-class SyncWatch(Iterator[rcp.EventMessage]):
+class SyncWatch(WatchPosition, Iterator[rcp.EventMessage]):
     """Events in log order, each exactly once, blocking for the next one.
 
     As a context manager it connects at once, else with the first event; either raises
@@ -39,8 +39,8 @@ class SyncWatch(Iterator[rcp.EventMessage]):
         sleep: Callable[[float], None],
         opened: set[SyncWatch],
     ) -> None:
+        super().__init__(request)
         self._target = target
-        self._request = request
         self._rng = rng
         self._sleep = sleep
         self._opened = opened
@@ -55,26 +55,6 @@ class SyncWatch(Iterator[rcp.EventMessage]):
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             pipe.abandon()
-
-    @property
-    def begun(self) -> dict[str, Any]:
-        """The server's latest answer to the watch request, empty before the first."""
-        return self._request.begun
-
-    @property
-    def subscription_id(self) -> str | None:
-        """The server's name for the subscription, a new one after each reconnect."""
-        return self._request.subscription_id
-
-    @property
-    def current_state(self) -> str | None:
-        """The watched instance's state when the watch last began; None for a watch of all."""
-        return self._request.current_state
-
-    @property
-    def next_offset(self) -> int | None:
-        """The `from_offset` with which a new watch goes on behind this one."""
-        return self._request.next_offset
 
     def __next__(self) -> rcp.EventMessage:
         """The next event; StopIteration after `close`."""

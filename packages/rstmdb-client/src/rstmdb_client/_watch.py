@@ -22,7 +22,7 @@ from ._errors import (
     WatchEnded,
 )
 
-__all__ = ["WatchRequest"]
+__all__ = ["WatchPosition", "WatchRequest"]
 
 _STOPPING = "server_stopping"
 
@@ -143,3 +143,30 @@ class WatchRequest:
     def next_offset(self) -> int | None:
         """From where a new watch would go on behind this one; None before it began."""
         return self._from_offset
+
+
+class WatchPosition:
+    """Where a watch stands: what both kinds of watch tell of their request."""
+
+    def __init__(self, request: WatchRequest) -> None:
+        self._request = request
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """The server's latest answer to the watch request, empty before the first."""
+        return self._request.begun
+
+    @property
+    def subscription_id(self) -> str | None:
+        """The server's name for the subscription, a new one after each reconnect."""
+        return self._request.subscription_id
+
+    @property
+    def current_state(self) -> str | None:
+        """The watched instance's state when the watch last began; None for a watch of all."""
+        return self._request.current_state
+
+    @property
+    def next_offset(self) -> int | None:
+        """The `from_offset` with which a new watch goes on behind this one."""
+        return self._request.next_offset
