@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -319,6 +320,20 @@ def test_hash_token_needs_no_server(invoke: Run) -> None:
     result = invoke("-s", "127.0.0.1:1", "hash-token", "abc")
     assert result.exit_code == 0
     assert result.stdout == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n")
+
+
+@pytest.mark.parametrize("token", ["-_abc", "-h-", "--help-me", "-", "--yes", "-1"])
+def test_hash_token_takes_what_looks_like_an_option(invoke: Run, token: str) -> None:
+    expected = hashlib.sha256(token.encode()).hexdigest() + "\n"
+    for arguments in ([token], ["--", token]):
+        result = invoke("hash-token", *arguments)
+        assert (result.exit_code, result.stdout) == (0, expected)
+
+
+def test_hash_token_still_explains_itself(invoke: Run) -> None:
+    assert "Print the hash of a token." in invoke("hash-token", "--help").stdout
+    for arguments in ([], ["--"], ["a", "b"]):
+        assert invoke("hash-token", *arguments).exit_code == 2
 
 
 def test_flush_all_asks_and_names_the_server(cli: Run, server: ServerProcess, wire: Wire) -> None:

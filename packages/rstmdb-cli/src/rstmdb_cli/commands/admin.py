@@ -25,7 +25,15 @@ def info(session: Session) -> None:
     show(session.call("INFO"), session.output)
 
 
-@click.command("hash-token")
+class _TakesDashes(click.Command):
+    """A command whose one argument may begin with a dash, as one in 64 random tokens does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        alone = len(args) == 1 and args[0] not in (*ctx.help_option_names, "--")
+        return super().parse_args(ctx, ["--", *args] if alone else args)
+
+
+@click.command("hash-token", cls=_TakesDashes)
 @click.argument("token")
 def hash_token(token: str) -> None:
     """Print the hash of a token.
