@@ -21,6 +21,8 @@ from ._operations import OPERATIONS, Operation
 __all__ = ["REQUEST_TYPES", "InvalidRequest", "Request", "decode_params", "decode_request"]
 
 MAX_ID_BYTES = 256
+SURELY_SHORT = MAX_ID_BYTES // 4
+"""Characters that have no more bytes than that in any case."""
 
 
 class Request(Struct, tag_field="op"):
@@ -100,7 +102,7 @@ def decode_request(payload: bytes) -> Request | InvalidRequest:
         raise FrameError(f"a message that is not JSON: {error}") from error
     except RecursionError as error:
         raise FrameError("a message that nests too deeply to be read") from error
-    if len(request.id) > MAX_ID_BYTES // 4 and not _is_request_id(request.id):
+    if len(request.id) > SURELY_SHORT and not _is_request_id(request.id):
         trace_id = None if request.meta is None else request.meta.trace_id
         return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes", trace_id=trace_id)
     return request

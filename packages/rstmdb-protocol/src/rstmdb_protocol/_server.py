@@ -13,6 +13,7 @@ from ._frame import (
     PROTOCOL_VERSION,
     compress_payload,
     encode_frame,
+    encode_plain_frame,
 )
 from ._jsonl import encode_line
 from ._messages._session import HelloParams
@@ -73,8 +74,7 @@ class ServerConnection:
         Raises RemoteProtocolError when the connection can't go on; its `code` and text
         belong in a last error response with a null id.
         """
-        for payload in self._buffer.payloads():
-            yield decode_request(payload)
+        return self._buffer.messages(decode_request)
 
     def negotiate(
         self, hello: HelloParams, offered: Sequence[str] = FEATURES
@@ -116,11 +116,12 @@ class ServerConnection:
     def packer(self) -> Callable[[bytes], bytes]:
         """The function that does for now what `pack` does, without looking at the mode again.
 
-        Good until the next byte is fed or HELLO is answered.
+        Good until HELLO is answered, and from the first byte on. Messages have at most 16 MiB,
+        which is not checked.
         """
         if self.zstd:
             return self.pack
-        return encode_line if self.mode is WireMode.JSONL else encode_frame
+        return encode_line if self.mode is WireMode.JSONL else encode_plain_frame
 
     def pack(self, payload: bytes, flags: int = 0) -> bytes:
         """Make a message ready for the socket: frame or line, compressed where agreed.

@@ -256,14 +256,19 @@ class Outbox:
             return ResponseMeta(offset or None, self.hub.server_time(), trace_id)
         return UNSET if trace_id is None else ResponseMeta(trace_id=trace_id)
 
+    def _count_run(self, op: str, count: int) -> None:
+        """Note requests of one operation that were answered at once."""
+        if count:
+            answered = self._answered
+            answered[op] = answered.get(op, 0) + count
+
     def _count_answered(self) -> None:
         """Count the requests that were answered at once: their answers leave together now."""
         answered = self._answered
-        if answered:
-            elapsed = perf_counter() - self._began
-            for op, count in answered.items():
-                self._count(op, elapsed, count)
-            answered.clear()
+        elapsed = perf_counter() - self._began
+        for op, count in answered.items():
+            self._count(op, elapsed, count)
+        answered.clear()
 
     def _count(self, op: str, secs: float, count: int) -> None:
         """Count requests of an operation that took as long; without an operation, nothing."""
