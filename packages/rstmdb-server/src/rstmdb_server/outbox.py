@@ -43,6 +43,7 @@ class Outbox:
     __slots__ = (
         "_answered",
         "_began",
+        "_durations",
         "_gate",
         "_held",
         "_held_bytes",
@@ -65,6 +66,7 @@ class Outbox:
         self.closing = False
         self._began = 0.0
         """When the requests at hand were taken up, on time.perf_counter."""
+        self._durations = hub.metrics.request_duration
         self._gate = hub.committer
         self._pack = connection.packer()
         self._answered: dict[str, int] = {}
@@ -115,7 +117,7 @@ class Outbox:
             self._hold(answer)
         else:
             if op:
-                self._answered[op] = self._answered.get(op, 0) + 1
+                self._note_answered(op, 1)
             self._let_go(answer, perf_counter())
 
     def _hold(self, answer: Held) -> None:
@@ -205,10 +207,12 @@ class Outbox:
             if answer.op is op and answer.began == began:
                 alike += 1
             else:
-                self._count(op, now - began, alike)
+                if op:
+                    self._durations[op].observe(now - began, alike)
                 op, began, alike = answer.op, answer.began, 1
             self._let_go(answer, now)
-        self._count(op, now - began, alike)
+        if op:
+            self._durations[op].observe(now - began, alike)
         if not held:
             self.hub.waiting.pop(self, None)
         self.flush()
@@ -256,26 +260,18 @@ class Outbox:
             return ResponseMeta(offset or None, self.hub.server_time(), trace_id)
         return UNSET if trace_id is None else ResponseMeta(trace_id=trace_id)
 
-    def _count_run(self, op: str, count: int) -> None:
-        """Note requests of one operation that were answered at once."""
-        if count:
-            answered = self._answered
-            answered[op] = answered.get(op, 0) + count
+    def _note_answered(self, op: str, count: int) -> None:
+        """Note requests of one operation that were answered at once; `_count_answered` counts."""
+        answered = self._answered
+        answered[op] = answered.get(op, 0) + count
 
     def _count_answered(self) -> None:
         """Count the requests that were answered at once: their answers leave together now."""
         answered = self._answered
         elapsed = perf_counter() - self._began
         for op, count in answered.items():
-            self._count(op, elapsed, count)
+            self._durations[op].observe(elapsed, count)
         answered.clear()
-
-    def _count(self, op: str, secs: float, count: int) -> None:
-        """Count requests of an operation that took as long; without an operation, nothing."""
-        if op:
-            metrics = self.hub.metrics
-            metrics.requests[op] += count
-            metrics.request_duration[op].observe(secs, count)
 
     def buffered_bytes(self) -> int:
         """Bytes of answers and events that wait for this connection."""

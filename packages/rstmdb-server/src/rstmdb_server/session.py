@@ -166,7 +166,8 @@ class Session(Outbox):
                             if op is run_op:
                                 run += 1
                             else:
-                                self._count_run(run_op, run)
+                                if run:
+                                    self._note_answered(run_op, run)
                                 run_op, run = op, 1
                 handled += 1
                 if not handled & 7 or size >= CHECKED_BYTES:
@@ -176,7 +177,8 @@ class Session(Outbox):
                     if self._gives_way(turn_ends):
                         break
         finally:
-            self._count_run(run_op, run)
+            if run:
+                self._durations[run_op].observe(perf_counter() - began, run)
 
     def _gives_way(self, turn_ends: float) -> bool:
         """Stop reading where too much waits, or where others have waited for long enough."""

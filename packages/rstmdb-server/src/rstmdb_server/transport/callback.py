@@ -35,6 +35,8 @@ class CallbackTransport(asyncio.Protocol):
         self.write = self._transport.write  # type: ignore[method-assign]
         self._session = Session(self._hub, self, self._accepted)
         self._hub.admit(self._session)
+        self.data_received = self._session.receive  # type: ignore[method-assign]
+        self._transport.set_protocol(self)  # loops keep the method that they found at first
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
