@@ -39,8 +39,10 @@ OUT_BYTES = 256 * 1024
 """Answers of more than this are handed to the socket before the next request is handled."""
 CHECKED_BYTES = 32 * 1024
 """After an answer of this or more a session looks at once whether it has to pause."""
-TURN_SECS = 0.002
+TURN_SECS = 0.0005
 """A connection that has more to be handled than this takes goes on after the others."""
+TURN_BYTES = 64 * 1024
+"""So does one of which so much arrived at once: event loops would read on and on."""
 HELD_BYTES = 4 * 1024 * 1024
 """Reading pauses while answers of more than this wait on one connection."""
 
@@ -97,6 +99,8 @@ class Session(Outbox):
         self.connection.feed(data)
         if self._reading:
             self.process()
+            if len(data) >= TURN_BYTES and self._reading:
+                self._end_turn()
 
     def process(self) -> None:
         """Handle requests until none is left, or too many answers wait."""
@@ -191,10 +195,13 @@ class Session(Outbox):
             self._pause()
             return True
         if perf_counter() > turn_ends:
-            self._pause()
-            self.hub.call_soon(self._take_turn)
+            self._end_turn()
             return True
         return False
+
+    def _end_turn(self) -> None:
+        self._pause()
+        self.hub.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
         """Go on with what had to wait for the others."""
