@@ -262,8 +262,9 @@ class Outbox:
 
     def _note_answered(self, op: str, count: int) -> None:
         """Note requests of one operation that were answered at once; `_count_answered` counts."""
-        answered = self._answered
-        answered[op] = answered.get(op, 0) + count
+        if count:
+            answered = self._answered
+            answered[op] = answered.get(op, 0) + count
 
     def _count_answered(self) -> None:
         """Count the requests that were answered at once: their answers leave together now."""

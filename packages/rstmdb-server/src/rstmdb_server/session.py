@@ -139,8 +139,6 @@ class Session(Outbox):
                 accept = accepts.get(type(request))
                 if accept is None or rare:
                     self._handle_rare(request)
-                    if self.closing:
-                        break
                     accepts, pack = self.accepts, self._pack  # AUTH and HELLO change them
                     size = CHECKED_BYTES
                 else:
@@ -170,8 +168,7 @@ class Session(Outbox):
                             if op is run_op:
                                 run += 1
                             else:
-                                if run:
-                                    self._note_answered(run_op, run)
+                                self._note_answered(run_op, run)
                                 run_op, run = op, 1
                 handled += 1
                 if not handled & 7 or size >= CHECKED_BYTES:
@@ -186,6 +183,8 @@ class Session(Outbox):
 
     def _gives_way(self, turn_ends: float) -> bool:
         """Stop reading where too much waits, or where others have waited for long enough."""
+        if self.closing:
+            return True
         if (
             not self.writable
             or self.busy
