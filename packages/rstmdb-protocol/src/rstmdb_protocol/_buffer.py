@@ -78,7 +78,7 @@ class ReceiveBuffer:
         waiting = len(self._chunk) - self._at
         return waiting if unfinished is None else waiting + len(unfinished)
 
-    def messages(self, decode: Callable[[bytes], Message]) -> Iterator[Message]:
+    def messages(self, decode: Callable[[bytes | bytearray], Message]) -> Iterator[Message]:
         """Yield what `decode` makes of each whole message, decompressed and checked.
 
         A message of many KiB is a bytearray that nobody else holds. The iteration may be given
@@ -124,7 +124,7 @@ class ReceiveBuffer:
             elif not jsonl or self._unfinished is not None:
                 return
 
-    def _cut_frame(self) -> bytes | None:
+    def _cut_frame(self) -> bytes | bytearray | None:
         """The payload of any one frame; None where its end has not arrived."""
         chunk = self._chunk
         at = self._at

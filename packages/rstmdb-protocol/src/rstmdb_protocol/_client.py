@@ -38,7 +38,7 @@ class _RequestEnvelope(msgspec.Struct, frozen=True, tag_field="type", tag="reque
 _decode = msgspec.json.Decoder(ServerMessage).decode
 
 
-def _decode_message(payload: bytes) -> ServerMessage:
+def _decode_message(payload: bytes | bytearray) -> ServerMessage:
     try:
         message: ServerMessage = _decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -120,8 +120,12 @@ def bad_magic(start: bytes) -> FrameError:
 
 
 def check_payload(
-    payload: bytes, flags: int, checksum: int, max_bytes: int, crc: int | None = None
-) -> bytes:
+    payload: bytes | bytearray,
+    flags: int,
+    checksum: int,
+    max_bytes: int,
+    crc: int | None = None,
+) -> bytes | bytearray:
     """Verify the CRC where the flags name one, and decompress where they say so.
 
     `crc` is the payload's, where it was computed before. Raises FrameError for a mismatch or
@@ -150,7 +154,7 @@ def compress_payload(payload: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(payload)
 
 
-def decompress_payload(payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
+def decompress_payload(payload: bytes | bytearray, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     """Decompress exactly one zstd frame of at most `limit` bytes of content.
 
     A declared size above the limit is refused before memory is taken, an undeclared one

@@ -86,7 +86,7 @@ _params_decoders = {
 }
 
 
-def decode_request(payload: bytes) -> Request | InvalidRequest:
+def decode_request(payload: bytes | bytearray) -> Request | InvalidRequest:
     """Decode one message.
 
     Raises FrameError when the payload is not UTF-8 or not JSON, nests too deeply to be
@@ -126,7 +126,7 @@ def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
     return decoded
 
 
-def _explain(payload: bytes) -> Request | InvalidRequest:
+def _explain(payload: bytes | bytearray) -> Request | InvalidRequest:
     """Say what is wrong with a message, or read it after all (null for an absent field)."""
     try:
         _check_syntax(payload)  # the first wrong type ended the reading; the rest may be no JSON
