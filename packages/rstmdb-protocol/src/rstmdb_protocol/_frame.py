@@ -34,6 +34,7 @@ __all__ = [
     "decompress_payload",
     "encode_frame",
     "encode_plain_frame",
+    "encode_stream_frame",
     "parse_header",
 ]
 
@@ -65,6 +66,7 @@ PLAIN_PREFIX: Final = MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, FLAG_CRC_PRE
 _PREFIXES: Final = {
     flags: MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, flags, 0) for flags in range(16)
 }
+_STREAM_PREFIX: Final = _PREFIXES[FLAG_CRC_PRESENT | FLAG_STREAM]
 _PLAIN = struct.Struct(">10sII")
 unpack_plain: Final = _PLAIN.unpack_from
 """Read a header as if it had no extension: the first 10 bytes, length of the payload, CRC."""
@@ -87,6 +89,11 @@ def encode_frame(payload: bytes, flags: int = 0) -> bytes:
 def encode_plain_frame(payload: bytes) -> bytes:
     """Frame a message of at most 16 MiB, which is not checked, with CRC_PRESENT alone."""
     return _pack_plain(PLAIN_PREFIX, len(payload), crc32c(payload)) + payload
+
+
+def encode_stream_frame(payload: bytes) -> bytes:
+    """Frame an event of at most 16 MiB, which is not checked, with CRC_PRESENT and STREAM."""
+    return _pack_plain(_STREAM_PREFIX, len(payload), crc32c(payload)) + payload
 
 
 def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int, int, int]:

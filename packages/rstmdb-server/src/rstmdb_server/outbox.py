@@ -15,6 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from rstmdb_core import Rejection
 from rstmdb_protocol import (
+    FLAG_END_STREAM,
+    FLAG_STREAM,
     MAX_PAYLOAD_BYTES,
     ErrorCode,
     Request,
@@ -48,7 +50,6 @@ class Outbox:
         "_held",
         "_held_bytes",
         "_out",
-        "_pack",
         "_sent_bytes",
         "closing",
         "connection",
@@ -68,7 +69,6 @@ class Outbox:
         """When the requests at hand were taken up, on time.perf_counter."""
         self._durations = hub.metrics.request_duration
         self._gate = hub.committer
-        self._pack = connection.packer()
         self._answered: dict[str, int] = {}
         self._held: deque[Held] = deque()
         self._held_bytes = 0
@@ -130,8 +130,7 @@ class Outbox:
         """Put an answer into the output, and do what is to be done as it leaves."""
         if answer.speaks is not None:
             self.connection.switch_writing(*answer.speaks)
-            self._pack = self.connection.packer()
-        self._out.append(self._pack(answer.payload))
+        self._out.append(self.connection.pack_answer(answer.payload))
         if answer.starts is not None:
             answer.starts.start()
         observer = self.hub.observer
@@ -237,9 +236,13 @@ class Outbox:
             answer.starts = None
         self.hub.metrics.errors[code.value] += 1
 
-    def push(self, payload: bytes, flags: int = 0) -> None:
-        """Queue a message of a subscription; `flush` sends it."""
-        self._out.append(self.connection.pack(payload, flags))
+    def push(self, payload: bytes) -> None:
+        """Queue an event of a subscription; `flush` sends it."""
+        self._out.append(self.connection.pack_event(payload))
+
+    def push_last(self, payload: bytes) -> None:
+        """Queue the message that ends a subscription."""
+        self._out.append(self.connection.pack(payload, FLAG_STREAM | FLAG_END_STREAM))
 
     def flush(self) -> None:
         """Hand all that may leave to the socket, in one write."""

@@ -105,8 +105,6 @@ class Session(Outbox):
     def process(self) -> None:
         """Handle requests until none is left, or too many answers wait."""
         self._began = perf_counter()
-        if not self.greeted:
-            self._pack = self.connection.packer()  # the first byte may have told the wire mode
         try:
             if not self.closing:
                 self._handle_all()
@@ -128,18 +126,20 @@ class Session(Outbox):
         out = self._out
         gate = self._gate
         accepts = self.accepts
-        pack = self._pack
         began = self._began
         turn_ends = began + TURN_SECS
         rare = self._rate is not None or self.hub.observer is not None
         out_bytes = handled = run = 0
         run_op = ""  # of the last `run` answers, which are counted together
         try:
-            for request in self.connection.requests():
+            requests = self.connection.requests()
+            pack = self.connection.pack_answer
+            for request in requests:
                 accept = accepts.get(type(request))
                 if accept is None or rare:
                     self._handle_rare(request)
-                    accepts, pack = self.accepts, self._pack  # AUTH and HELLO change them
+                    accepts = self.accepts  # AUTH changes it
+                    pack = self.connection.pack_answer  # HELLO changes it
                     size = CHECKED_BYTES
                 else:
                     command, writes, op = accept
@@ -295,5 +295,4 @@ class Session(Outbox):
         # The transport and this refer to each other: what was received must not wait for
         # a collection of garbage.
         self.connection = ServerConnection()
-        self._pack = self.connection.packer()
         self.hub.forget(self)
