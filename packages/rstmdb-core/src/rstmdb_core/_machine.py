@@ -16,11 +16,30 @@ _encode_json = msgspec.json.Encoder().encode
 _NO_EVENTS: Final[dict[str, tuple[Candidate, ...]]] = {}
 
 
+class Blueprint:
+    """All of a machine that its definition alone decides; never changed once made.
+
+    `normal` is the definition's normal form, `definition` the same as JSON, `checksum` its
+    SHA-256 in hex. `table` maps state to event to the candidates in definition order.
+    """
+
+    __slots__ = ("checksum", "definition", "initial", "normal", "states", "table")
+
+    def __init__(self, definition: object, *, strict: bool) -> None:
+        """Read a definition; see read_definition for `strict` and for what is raised."""
+        normal, guards = read_definition(definition, strict=strict)
+        self.normal = normal
+        self.definition = _encode_json(normal)
+        self.checksum = checksum_of(normal)
+        self.initial: str = normal["initial"]
+        self.states: dict[str, str] = {state: state for state in normal["states"]}
+        self.table = _table(normal, guards, self.states)
+
+
 class Machine:
     """One version of a machine; never changed once made.
 
-    `definition` is the normal form as JSON, `checksum` its SHA-256 in hex, `offset` that of the
-    entry that registered it. `table` maps state to event to the candidates in definition order.
+    `offset` is that of the entry that registered it; the rest is explained at Blueprint.
     """
 
     __slots__ = (
@@ -34,17 +53,15 @@ class Machine:
         "version",
     )
 
-    def __init__(
-        self, name: str, version: int, offset: int, definition: Definition, guards: GuardTable
-    ) -> None:
+    def __init__(self, name: str, version: int, offset: int, blueprint: Blueprint) -> None:
         self.name = name
         self.version = version
-        self.definition = _encode_json(definition)
-        self.checksum = checksum_of(definition)
         self.offset = offset
-        self.initial: str = definition["initial"]
-        self.states: dict[str, str] = {state: state for state in definition["states"]}
-        self.table = _table(definition, guards, self.states)
+        self.definition = blueprint.definition
+        self.checksum = blueprint.checksum
+        self.initial = blueprint.initial
+        self.states = blueprint.states
+        self.table = blueprint.table
 
     def events_of(self, state: str) -> list[str]:
         """Return the events that the state has transitions for, sorted."""
@@ -56,8 +73,7 @@ def load_machine(name: str, version: int, definition: object, offset: int) -> Ma
 
     Raises InvalidRequest when not even a lenient reading makes sense of it.
     """
-    normal, guards = read_definition(definition, strict=False)
-    return Machine(name, version, offset, normal, guards)
+    return Machine(name, version, offset, Blueprint(definition, strict=False))
 
 
 def _table(
