@@ -57,6 +57,8 @@ class _Reader:
         self.states: dict[str, None] = {}
         self.events: set[str] = set()
         """Those seen so far: names, all of them."""
+        self.alone: dict[str, list[str]] = {}
+        """`from` in normal form, for each state that is the only source of a transition."""
 
     def read(self, definition: object) -> tuple[Definition, GuardTable]:
         if isinstance(definition, Raw):
@@ -141,11 +143,14 @@ class _Reader:
             return None
         if type(event) is not str or event not in self.events:
             return None
+        sources = self.alone.get(source)
+        if sources is None:
+            sources = self.alone[source] = [source]
         if guard is None:
-            return {"from": [source], "event": event, "to": to}
+            return {"from": sources, "event": event, "to": to}
         if type(guard) is not str or guard not in self.guards:
             return None
-        return {"from": [source], "event": event, "to": to, "guard": guard}
+        return {"from": sources, "event": event, "to": to, "guard": guard}
 
     def _read_transition(self, item: object, place: str) -> dict[str, object]:
         source = _object(item, place)

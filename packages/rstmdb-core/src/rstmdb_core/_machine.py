@@ -79,14 +79,25 @@ def load_machine(name: str, version: int, definition: object, offset: int) -> Ma
 def _table(
     definition: Definition, guards: GuardTable, states: dict[str, str]
 ) -> dict[str, dict[str, tuple[Candidate, ...]]]:
-    lists: dict[str, dict[str, list[Candidate]]] = {}
+    """Thousands of transitions often have the same few candidates: those are kept once."""
+    table: dict[str, dict[str, tuple[Candidate, ...]]] = {}
+    several: dict[tuple[str, str], list[Candidate]] = {}
+    alone: dict[tuple[str, str | None], tuple[Candidate]] = {}
     for transition in definition["transitions"]:
-        text = transition.get("guard")
-        candidate = (states[transition["to"]], guards[text] if text is not None else None, text)
+        to, text, event = transition["to"], transition.get("guard"), transition["event"]
+        candidate = alone.get((to, text))
+        if candidate is None:
+            guard = None if text is None else guards[text]
+            candidate = alone[to, text] = ((states[to], guard, text),)
         for source in transition["from"]:
-            events = lists.setdefault(states[source], {})
-            events.setdefault(transition["event"], []).append(candidate)
-    return {
-        state: {event: tuple(candidates) for event, candidates in events.items()}
-        for state, events in lists.items()
-    }
+            events = table.get(source)
+            if events is None:
+                events = table[states[source]] = {}
+            first = events.get(event)
+            if first is None:
+                events[event] = candidate
+            else:
+                several.setdefault((source, event), [*first]).extend(candidate)
+    for (source, event), candidates in several.items():
+        table[source][event] = tuple(candidates)
+    return table

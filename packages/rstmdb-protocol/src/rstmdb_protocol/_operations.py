@@ -117,7 +117,7 @@ _ALL = (
     Operation("BACKUP", log.BackupParams, log.BackupResult, mutates=True),
     Operation("FLUSH_ALL", session.NoParams, log.FlushAllResult, mutates=True),
     Operation("WATCH_INSTANCE", watch.WatchInstanceParams, watch.WatchInstanceResult),
-    Operation("WATCH_ALL", watch.WatchAllParams, watch.WatchAllResult, max_bytes=512 << 10),
+    Operation("WATCH_ALL", watch.WatchAllParams, watch.WatchAllResult, max_bytes=256 << 10),
     Operation("UNWATCH", watch.UnwatchParams, watch.UnwatchResult),
 )
 

@@ -215,13 +215,14 @@ class Hub:
         held = session.reserve(request)
 
         async def run() -> None:
-            offset = 0
-            result: Any
             try:
                 result, offset = await work()
             except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
-                result = error
-            session.fulfil(held, result, offset, wrote=wrote)
+                session.fulfil(held, error)
+                # What its frames hold would wait for a collection, and make that a long one.
+                error.__traceback__ = None
+            else:
+                session.fulfil(held, result, offset, wrote=wrote)
 
         self.spawn(run)
 
