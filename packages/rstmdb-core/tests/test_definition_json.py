@@ -16,6 +16,7 @@ from rstmdb_core import (
     InvalidRequest,
     PutMachine,
     State,
+    _definition_json,
     prepare_machine,
     put_machine,
     read_definition,
@@ -123,6 +124,45 @@ def test_a_prepared_definition_is_put_as_one_that_is_not() -> None:
     assert prepared.definition_hash == blueprint.checksum
     with pytest.raises(InvalidRequest, match="checksum"):
         put_machine(state, options, 5, "door", 1, blueprint, "00")
+
+
+@given(JSON, st.integers(1, 40), st.sampled_from([None, 1]))
+def test_in_whatever_pieces_text_is_decoded_its_value_is_the_same(
+    value: object, call_bytes: int, indent: int | None
+) -> None:
+    sent = Raw(json.dumps(value, indent=indent).encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_definition_json, "_CALL_BYTES", call_bytes)
+        assert _definition_json.value_of(sent, "x") == msgspec.json.decode(bytes(sent))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[]] * 200_000,
+        [{}] * 200_000,
+        [[[[1, "],", "},"]] * 60_000]],
+        ["x" * 100_000, *([0] * 100_000)],
+        ['"],{"' * 3] * 30_000,
+        [{"a": [1, 2, {"b": '"},'}]}] * 20_000,
+        {"a": {"b": [{str(n): n} for n in range(50_000)]}},
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_large_values_are_decoded_in_pieces(value: object) -> None:
+    sent = Raw(json.dumps(value).encode())
+    assert _definition_json.value_of(sent, "x") == value
+
+
+def test_what_is_wrong_deep_inside_of_a_large_value_is_found() -> None:
+    for broken, message in (
+        (b'{"a":[' + b"1," * 100_000 + b"1e999]}", "x holds a number out of range"),
+        (b"[" + b"[]," * 100_000 + b"[}]", "x is not JSON"),
+        (b'["\xff",' + b"[]," * 100_000 + b"[]]", "x is not JSON"),
+        (b'{"a":' * 900 + b"1" * 70_000 + b"}" * 900, "x is nested too deeply|out of range"),
+    ):
+        with pytest.raises(InvalidRequest, match=message):
+            _definition_json.value_of(Raw(broken), "x")
 
 
 @pytest.mark.parametrize(("name", "version"), [("", 1), ("door", 0)])
