@@ -6,17 +6,12 @@ from rstmdb_protocol import ErrorCode
 
 from .errors import RequestRefused
 
-__all__ = ["closed_operation", "gone", "over_connections", "over_rate"]
+__all__ = ["closed_operation", "over_connections", "over_rate"]
 
 
 def closed_operation(op: str) -> RequestRefused:
     """A known operation before AUTH."""
     return RequestRefused(ErrorCode.UNAUTHORIZED, f"{op} needs authentication: send AUTH first")
-
-
-def gone(op: str) -> RequestRefused:
-    """Work that had not begun when its connection ended. Nobody hears this."""
-    return RequestRefused(ErrorCode.BAD_REQUEST, f"the connection ended before {op} began")
 
 
 def over_connections(limit: int) -> RequestRefused:

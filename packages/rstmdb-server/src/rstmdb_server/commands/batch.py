@@ -27,6 +27,7 @@ from rstmdb_storage import BatchAborted
 from . import machines
 
 if TYPE_CHECKING:
+    from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
     from rstmdb_storage import Answer
 
@@ -62,7 +63,7 @@ def _batch(session: Session, request: Request) -> None:
         try:
             for index, (op, params) in enumerate(ops):
                 if op == "PUT_MACHINE" and _is_valid(params):
-                    ops[index] = op, await _prepared(session, params)
+                    ops[index] = op, await _prepared(hub, params)
         finally:
             session.busy = False
         answer = run()
@@ -73,10 +74,10 @@ def _batch(session: Session, request: Request) -> None:
     hub.answer_later(session, request, work, wrote=True)
 
 
-async def _prepared(session: Session, params: Any) -> Any:
+async def _prepared(hub: Hub, params: Any) -> Any:
     """Params of a PUT_MACHINE whose definition has been read, or what they are refused with."""
     try:
-        blueprint = await machines.prepare(session, params)
+        blueprint = await machines.prepare(hub, params)
     except InvalidParams as error:
         return InvalidRequest(None, error.message, details=error.details)
     return msgspec.structs.replace(params, definition=blueprint)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rstmdb_core import Blueprint, prepare_machine
 from rstmdb_protocol import GetMachineParams, ListMachinesParams, Request
-from rstmdb_server import refusals
 from rstmdb_storage import Answer, Store
 
 if TYPE_CHECKING:
+    from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
 
 __all__ = ["plain", "prepare", "special", "takes_long"]
@@ -48,15 +48,12 @@ def takes_long(*puts: Any) -> bool:
     return sum(len(memoryview(params.definition)) for params in puts) > LONG_BYTES
 
 
-async def prepare(session: Session, params: Any) -> Blueprint:
+async def prepare(hub: Hub, params: Any) -> Blueprint:
     """Read a PUT_MACHINE's definition on a thread: `store.put_machine` takes it in its place.
 
     Raises what the definition is refused with.
     """
-    hub = session.hub
     async with hub.compilers:
-        if session not in hub.sessions:
-            raise refusals.gone("PUT_MACHINE")
         blueprint: Blueprint = await hub.run_blocking(
             prepare_machine, params.machine, params.version, params.definition
         )
@@ -77,7 +74,7 @@ def _put_machine(session: Session, request: Request) -> None:
 
     async def work() -> Answer:
         try:
-            blueprint = await prepare(session, params)
+            blueprint = await prepare(hub, params)
         finally:
             session.busy = False
         answer = put(blueprint)
