@@ -81,6 +81,24 @@ def test_machines_over_their_limits_are_refused(siege: Siege) -> None:
         assert wire.request("GET_MACHINE", machine="over")["error"]["code"] == "MACHINE_NOT_FOUND"
 
 
+def test_definitions_that_take_long_to_read_stall_nobody(siege: Siege) -> None:
+    """As many comparisons, and as many values, as a megabyte has room for."""
+    clauses = "||".join(["ctx.a==1"] * 380)
+    guarded = [{"from": "x", "event": f"e{n}", "to": "x", "guard": f"ctx.b=={n}||{clauses}"}
+               for n in range(200)]  # fmt: skip
+    dense = {
+        "guards": {**RING, "transitions": guarded},
+        "meta": {**RING, "meta": {"m": [[]] * 250_000}},
+    }
+    with siege.connect() as wire:
+
+        def attack() -> None:
+            for name, one in dense.items():
+                wire.call("PUT_MACHINE", machine=f"dense {name}", version=1, definition=one)
+
+        siege.withstands("definitions that take long to read", attack, growth_bytes=256 * MIB)
+
+
 def test_guards_that_are_as_slow_as_they_may_be_stall_nobody(siege: Siege) -> None:
     """All of 4,096 characters are read on each event, and the guard does not hold in the end."""
     clause = "!(ctx.a.b.c.d==1)&&"
