@@ -17,6 +17,7 @@ from ._errors import ErrorCode, FrameError
 from ._messages._envelope import RequestMeta
 from ._messages._types import Message, RequestId
 from ._operations import OPERATIONS, Operation
+from ._oversize import SMALLEST_LIMIT_BYTES, oversize, too_large_unread
 
 __all__ = ["REQUEST_TYPES", "InvalidRequest", "Request", "decode_params", "decode_request"]
 
@@ -56,7 +57,7 @@ class _Envelope(Struct):
 
 
 def _request_type(operation: Operation) -> type[Request]:
-    params = operation.params
+    params = operation.received or operation.params
     field: Any = ("params", params)
     if not any(f.required for f in msgspec.structs.fields(params)):
         field = ("params", params, msgspec.field(default_factory=params))
@@ -82,7 +83,8 @@ _decode: Any = msgspec.json.Decoder(Union[tuple(REQUEST_TYPES.values())]).decode
 _check_syntax = msgspec.json.Decoder(Raw).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _params_decoders = {
-    name: msgspec.json.Decoder(operation.params) for name, operation in OPERATIONS.items()
+    name: msgspec.json.Decoder(operation.received or operation.params)
+    for name, operation in OPERATIONS.items()
 }
 
 
@@ -92,6 +94,11 @@ def decode_request(payload: bytes | bytearray) -> Request | InvalidRequest:
     Raises FrameError when the payload is not UTF-8 or not JSON, nests too deeply to be
     read, or is followed by other data: such a peer can't be talked to.
     """
+    if len(payload) > SMALLEST_LIMIT_BYTES:
+        refusal = too_large_unread(payload)
+        if refusal is not None:
+            request_id, problem, trace_id = refusal
+            return InvalidRequest(request_id, problem, trace_id=trace_id)
     try:
         if not payload.isascii():
             payload.decode()  # msgspec skips unknown fields without a look at their UTF-8
@@ -105,6 +112,10 @@ def decode_request(payload: bytes | bytearray) -> Request | InvalidRequest:
     if len(request.id) > SURELY_SHORT and not _is_request_id(request.id):
         trace_id = None if request.meta is None else request.meta.trace_id
         return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes", trace_id=trace_id)
+    if len(payload) > SMALLEST_LIMIT_BYTES:
+        too_large = oversize(request.op, len(payload))
+        if too_large is not None:
+            return InvalidRequest(request.id, too_large)
     return request
 
 

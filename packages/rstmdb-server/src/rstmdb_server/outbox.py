@@ -27,7 +27,7 @@ from rstmdb_protocol import (
 )
 
 from .answers import UNKNOWN, Agreed, Answered, Asked, Held, too_large, trace_of
-from .errors import to_wire
+from .errors import RequestRefused, to_wire
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ class Outbox:
     def refuse(self, request: Asked, error: Exception, *, count: bool = True) -> None:
         """Answer with an error; not to `count` it leaves it out of the requests handled."""
         payload, code = self.encode_refusal(request, error)
-        offset = error.depends_on if isinstance(error, Rejection) else 0
-        self.send(request, payload, offset, error=code, count=count)
+        self.send(request, payload, _depends_on(error), error=code, count=count)
 
     def send(
         self,
@@ -156,15 +155,15 @@ class Outbox:
         self._hold(held)
         return held
 
-    def fulfil(self, held: Held, result: Any, offset: int = 0) -> None:
+    def fulfil(self, held: Held, result: Any, offset: int = 0, *, wrote: bool = False) -> None:
         """Fill a reserved place with a result, or with the exception in place of one."""
         request = held.request
         if isinstance(result, Exception):
             held.payload, held.error = self.encode_refusal(request, result)
-            offset = result.depends_on if isinstance(result, Rejection) else 0
+            offset = _depends_on(result)
         else:
             request_id = None if request is None else request.id
-            meta = self._response_meta(request, 0, wrote=False)
+            meta = self._response_meta(request, offset, wrote)
             held.payload = encode_ok(request_id, result, meta)
         held.offset = offset
         if len(held.payload) > MAX_PAYLOAD_BYTES:
@@ -289,3 +288,8 @@ class Outbox:
     def has_pending(self) -> bool:
         """Whether answers still wait."""
         return bool(self._held)
+
+
+def _depends_on(error: Exception) -> int:
+    """The offset that must be released before the error may be told."""
+    return error.depends_on if isinstance(error, Rejection | RequestRefused) else 0

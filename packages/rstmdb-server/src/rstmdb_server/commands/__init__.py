@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
 
-__all__ = ["Command", "Plain", "Special", "closed_tables", "open_tables"]
+__all__ = ["Command", "Plain", "Special", "closed_tables", "open_tables", "plain_commands"]
 
 Command = Callable[[Any], tuple[Any, int]]
 Plain = dict[type, tuple[Command, bool, str]]
@@ -28,17 +28,31 @@ Special = dict[type, Callable[["Session", Any], None]]
 BEFORE_AUTH = ("HELLO", "AUTH", "PING", "BYE")
 
 
-def open_tables(hub: Hub) -> tuple[Plain, Special]:
-    """The commands of a session that may do everything."""
-    plain: dict[str, tuple[Command, bool]] = {
+def plain_commands(hub: Hub) -> dict[str, tuple[Command, bool]]:
+    """What can be done with params alone, by operation: the command, and whether it writes."""
+    return {
         **session.plain(hub),
         **machines.plain(hub.store),
         **instances.plain(hub.store),
         **log.plain(hub),
     }
-    special = {**session.special(), **batch.special(), **log.special(), **watches.special()}
+
+
+def open_tables(hub: Hub) -> tuple[Plain, Special]:
+    """The commands of a session that may do everything."""
+    special = {
+        **session.special(),
+        **machines.special(),
+        **batch.special(),
+        **log.special(),
+        **watches.special(),
+    }
     return (
-        {REQUEST_TYPES[name]: (*command, name) for name, command in plain.items()},
+        {
+            REQUEST_TYPES[name]: (*command, name)
+            for name, command in hub.commands.items()
+            if name not in special
+        },
         {REQUEST_TYPES[name]: command for name, command in special.items()},
     )
 
