@@ -34,7 +34,7 @@ _decode_meta: Callable[[bytes], RequestMeta | None] = msgspec.json.Decoder(
 ).decode
 
 
-def too_large_unread(payload: bytes) -> tuple[str, str, str | None] | None:
+def too_large_unread(payload: bytes | bytearray) -> tuple[str, str, str | None] | None:
     """Id and trace id of a request larger than its operation takes; between them what is wrong.
 
     None also for one whose beginning and end do not show its id and operation.

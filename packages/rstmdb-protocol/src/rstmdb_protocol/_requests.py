@@ -88,17 +88,16 @@ _params_decoders = {
 }
 
 
-def decode_request(payload: bytes | bytearray) -> Request | InvalidRequest:
-    """Decode one message.
+def decode_request(
+    payload: bytes | bytearray, *, of_any_size: bool = False
+) -> Request | InvalidRequest:
+    """Decode one message, unless its operation takes none as large (and not `of_any_size`).
 
     Raises FrameError when the payload is not UTF-8 or not JSON, nests too deeply to be
     read, or is followed by other data: such a peer can't be talked to.
     """
-    if len(payload) > SMALLEST_LIMIT_BYTES:
-        refusal = too_large_unread(payload)
-        if refusal is not None:
-            request_id, problem, trace_id = refusal
-            return InvalidRequest(request_id, problem, trace_id=trace_id)
+    if len(payload) > SMALLEST_LIMIT_BYTES and not of_any_size:
+        return _decode_large(payload)
     try:
         if not payload.isascii():
             payload.decode()  # msgspec skips unknown fields without a look at their UTF-8
@@ -110,13 +109,27 @@ def decode_request(payload: bytes | bytearray) -> Request | InvalidRequest:
     except RecursionError as error:
         raise FrameError("a message that nests too deeply to be read") from error
     if len(request.id) > SURELY_SHORT and not _is_request_id(request.id):
-        trace_id = None if request.meta is None else request.meta.trace_id
-        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes", trace_id=trace_id)
-    if len(payload) > SMALLEST_LIMIT_BYTES:
+        problem = f"id: longer than {MAX_ID_BYTES} bytes"
+        return InvalidRequest(None, problem, trace_id=_trace_id(request.meta))
+    return request
+
+
+def _decode_large(payload: bytes | bytearray) -> Request | InvalidRequest:
+    """Decode a message that may be larger than its operation takes."""
+    refusal = too_large_unread(payload)
+    if refusal is not None:
+        request_id, problem, trace_id = refusal
+        return InvalidRequest(request_id, problem, trace_id=trace_id)
+    request = decode_request(payload, of_any_size=True)
+    if isinstance(request, Request):
         too_large = oversize(request.op, len(payload))
         if too_large is not None:
-            return InvalidRequest(request.id, too_large)
+            return InvalidRequest(request.id, too_large, trace_id=_trace_id(request.meta))
     return request
+
+
+def _trace_id(meta: RequestMeta | None) -> str | None:
+    return None if meta is None else meta.trace_id
 
 
 def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
