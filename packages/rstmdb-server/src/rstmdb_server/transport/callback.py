@@ -52,6 +52,8 @@ class CallbackTransport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._session.lost()
+        # What refers to each other would wait for the garbage collector, thousands together.
+        del self._session, self.data_received, self.write
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
