@@ -23,6 +23,7 @@ from .metrics import Gauges, Metrics
 from .outbox import Outbox
 from .session import Session
 from .subscriptions import Subscriptions
+from .turns import Turns
 
 __all__ = ["Hub"]
 
@@ -68,6 +69,7 @@ class Hub:
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
         self.call_soon = loop.call_soon
+        self.turns = Turns(loop.call_soon)
         self.readers = anyio.Semaphore(READERS)
         self.subscriptions = Subscriptions(self, loop)
         store.snapshot_taken = lambda ms: metrics.snapshot_duration.observe(ms / 1000)

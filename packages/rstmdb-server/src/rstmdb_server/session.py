@@ -39,7 +39,7 @@ logger = logging.getLogger("rstmdb.session")
 
 OUT_BYTES = 256 * 1024
 """Answers of more than this are handed to the socket before the next request is handled."""
-TURN_SECS = 0.002
+TURN_SECS = 0.001
 """A connection that has more to be handled than this takes goes on after the others."""
 HELD_BYTES = 4 * 1024 * 1024
 """Reading pauses while answers of more than this wait on one connection."""
@@ -169,11 +169,11 @@ class Session(Outbox):
             return True
         if perf_counter() > turn_ends:
             self._pause()
-            self.hub.call_soon(self._take_turn)
+            self.hub.turns.ask(self)
             return True
         return False
 
-    def _take_turn(self) -> None:
+    def take_turn(self) -> None:
         """Go on with what had to wait for the others."""
         if not self._reading and self.writable:
             self._resume()
@@ -207,7 +207,7 @@ class Session(Outbox):
         """Let go of the answers that may leave now, and read on where that makes room."""
         super().release()
         if not self._reading and self.writable:
-            self._resume()
+            self.hub.turns.ask(self)
 
     def _pause(self) -> None:
         self._reading = False
@@ -233,7 +233,7 @@ class Session(Outbox):
         for subscription in list(self.subscriptions.values()):
             subscription.wake()
         if not self._reading:
-            self._resume()
+            self.hub.turns.ask(self)
 
     def close(self) -> None:
         """Send what is left, then close the connection."""
