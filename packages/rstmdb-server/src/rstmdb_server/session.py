@@ -206,17 +206,21 @@ class Session(Outbox):
     def release(self) -> None:
         """Let go of the answers that may leave now, and read on where that makes room."""
         super().release()
-        if not self._reading and self.writable:
+        if not self._reading and self.writable and self._has_room():
             self.hub.turns.ask(self)
+
+    def _has_room(self) -> bool:
+        """Whether what waits leaves room for more requests."""
+        if self.closing or self.busy:
+            return False
+        return len(self._held) <= self._max_inflight // 2
 
     def _pause(self) -> None:
         self._reading = False
         self.transport.pause_reading()
 
     def _resume(self) -> None:
-        if self.closing or self.busy:
-            return
-        if len(self._held) > self.hub.config.limits.max_inflight // 2:
+        if not self._has_room():
             return
         self._reading = True
         self.process()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from rstmdb_server.session import Session
 
-from . import keep_alive
+from . import is_reset, keep_alive
 
 if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
@@ -76,6 +76,10 @@ class CallbackTransport(asyncio.Protocol):
     def buffered(self) -> int:
         """Bytes queued that the socket has not taken."""
         return self._transport.get_write_buffer_size()
+
+    def is_gone(self) -> bool:
+        """Whether the peer is: while reading is paused, no callback tells of a reset."""
+        return is_reset(self._transport.get_extra_info("socket"))
 
     def close(self) -> None:
         """Send what is queued, then close."""
