@@ -16,7 +16,7 @@ from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFaile
 
 from .answers import Answered, Observer
 from .auth import TokenSet
-from .commands import closed_tables, open_tables
+from .commands import batchable, closed_tables, open_tables
 from .committer import Committer, EventLoop
 from .config import Config
 from .metrics import Gauges, Metrics
@@ -27,7 +27,7 @@ from .turns import Turns
 
 __all__ = ["Hub"]
 
-READERS = 2
+READERS = 1
 """WAL_READs that run at one time: each of their threads takes time from the event loop."""
 
 logger = logging.getLogger("rstmdb.hub")
@@ -68,9 +68,12 @@ class Hub:
         self._time_text = ""
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
+        self.batchable = batchable(self)
         self.call_soon = loop.call_soon
         self.turns = Turns(loop.call_soon)
         self.readers = anyio.Semaphore(READERS)
+        self.lists = anyio.Lock()
+        """Long lists are encoded one at a time, so that what they cost a pass is bounded."""
         self.subscriptions = Subscriptions(self, loop)
         store.snapshot_taken = lambda ms: metrics.snapshot_duration.observe(ms / 1000)
         store.hold_back = self.subscriptions.oldest_position

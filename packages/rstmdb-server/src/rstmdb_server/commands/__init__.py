@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rstmdb_protocol import REQUEST_TYPES
+from rstmdb_protocol import BATCH_OPERATIONS, REQUEST_TYPES
 
 from . import batch, instances, log, machines, session, watches
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
 
-__all__ = ["Command", "Plain", "Special", "closed_tables", "open_tables"]
+__all__ = ["Command", "Plain", "Special", "batchable", "closed_tables", "open_tables"]
 
 Command = Callable[[Any], tuple[Any, int]]
 Plain = dict[type, tuple[Command, bool, str]]
@@ -28,6 +28,12 @@ Special = dict[type, Callable[["Session", Any], None]]
 BEFORE_AUTH = ("HELLO", "AUTH", "PING", "BYE")
 
 
+def batchable(hub: Hub) -> dict[str, Command]:
+    """The commands that may be part of a BATCH, by name."""
+    plain = {**machines.plain(hub.store), **instances.plain(hub.store)}
+    return {name: command for name, (command, _) in plain.items() if name in BATCH_OPERATIONS}
+
+
 def open_tables(hub: Hub) -> tuple[Plain, Special]:
     """The commands of a session that may do everything."""
     plain: dict[str, tuple[Command, bool]] = {
@@ -36,9 +42,19 @@ def open_tables(hub: Hub) -> tuple[Plain, Special]:
         **instances.plain(hub.store),
         **log.plain(hub),
     }
-    special = {**session.special(), **batch.special(), **log.special(), **watches.special()}
+    special = {
+        **session.special(),
+        **instances.special(),
+        **batch.special(),
+        **log.special(),
+        **watches.special(),
+    }
     return (
-        {REQUEST_TYPES[name]: (*command, name) for name, command in plain.items()},
+        {
+            REQUEST_TYPES[name]: (*command, name)
+            for name, command in plain.items()
+            if name not in special
+        },
         {REQUEST_TYPES[name]: command for name, command in special.items()},
     )
 

@@ -12,7 +12,6 @@ from rstmdb_core import InvalidRequest as InvalidParams
 from rstmdb_protocol import (
     BATCH_OPERATIONS,
     MAX_PAYLOAD_BYTES,
-    REQUEST_TYPES,
     BatchOp,
     ErrorCode,
     InvalidRequest,
@@ -82,7 +81,7 @@ def _validate(mode: str, ops: list[BatchOp], limit: int) -> None:
 
 
 def _command(session: Session, op: BatchOp) -> Callable[[], Answer]:
-    command, *_ = session.hub.open_tables[0][REQUEST_TYPES[op.op]]
+    command = session.hub.batchable[op.op]
     params = decode_params(op.op, op.params)
     if isinstance(params, InvalidRequest):
         return partial(_invalid, params.message)
