@@ -257,7 +257,7 @@ def test_log_reads_of_large_entries_end_at_a_page_and_stall_nobody(besiege: Besi
     def attack() -> None:
         with Wire(siege.server.host, siege.server.port) as wire:
             page = wire.call("WAL_READ", from_offset=0, limit=1000)
-            assert 5 < len(page["records"]) < 20
+            assert 1 < len(page["records"]) < 20
 
     siege.withstands("WAL_READ of 36 MB in large entries", attack, growth_bytes=256 * MIB,
                      stall_ms=150)  # fmt: skip
