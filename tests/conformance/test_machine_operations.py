@@ -15,6 +15,14 @@ TINY: dict[str, Any] = {
     "initial": "a",
     "transitions": [{"from": "a", "event": "GO", "to": "b"}],
 }
+LONG: dict[str, Any] = {
+    "states": ["a", "b"],
+    "initial": "a",
+    "transitions": [
+        {"from": "a", "event": f"E{n}", "to": "b", "guard": f"ctx.n == {n}"} for n in range(500)
+    ],
+}
+"""Long enough to be read beside what other connections ask for."""
 
 
 def put(wire: Wire, version: int = 1, definition: Any = None, **more: Any) -> dict[str, Any]:
@@ -143,3 +151,89 @@ def test_machines_are_listed_sorted_and_in_pages(wire: Wire) -> None:
         {"machine": "c", "versions": [1]},
     ]
     assert wire.call("LIST_MACHINES", limit=1, offset=1)["items"] == everything[1:2]
+
+
+def test_requests_behind_a_long_definition_find_the_machine(wire: Wire) -> None:
+    asked = [
+        wire.send("PUT_MACHINE", {"machine": "m", "version": 1, "definition": LONG}),
+        wire.send("CREATE_INSTANCE", {"machine": "m", "version": 1, "instance_id": "i",
+                                      "initial_ctx": {"n": 7}}),
+        wire.send("APPLY_EVENT", {"instance_id": "i", "event": "E7"}),
+        wire.send("PUT_MACHINE", {"machine": "m", "version": 1, "definition": LONG}),
+        wire.send("PUT_MACHINE", {"machine": "m", "version": 1, "definition": TINY}),
+        wire.send("PUT_MACHINE", {"machine": "m", "version": 1,
+                                  "definition": {**LONG, "initial": "b"}}),
+        wire.send("GET_INSTANCE", {"instance_id": "i"}),
+    ]  # fmt: skip
+    first, _, applied, again, other, changed, instance = map(wire.response, asked)
+    assert first["result"]["created"] is True
+    assert first["meta"]["wal_offset"] > 0
+    assert first["meta"]["server_time"].endswith("Z")
+    assert applied["result"]["to_state"] == "b"
+    assert again["result"] == {**first["result"], "created": False}
+    for refused in (other, changed):
+        assert refused["error"]["code"] == "MACHINE_VERSION_EXISTS"
+    assert instance["result"]["state"] == "b"
+    assert len(wire.call("GET_MACHINE", machine="m")["definition"]["transitions"]) == 500
+
+
+def test_a_long_definition_is_refused_as_a_short_one_is(wire: Wire) -> None:
+    transitions = [*LONG["transitions"], {"from": "a", "event": "X", "to": "c"}]
+    for params, place in (
+        ({"definition": {**LONG, "transitions": transitions}}, "transitions[500].to is 'c'"),
+        ({"definition": LONG, "checksum": "00"}, "checksum is '00'"),
+        ({"definition": {**LONG, "meta": {"m": "x" * (1 << 20)}}}, "at most 1048576"),
+        ({"definition": {**LONG, "meta": {"m": "x" * (4 << 20)}}}, "at most 4194304"),
+        ({"definition": LONG, "machine": ""}, "machine must not be empty"),
+    ):
+        answer = wire.request("PUT_MACHINE", **{"machine": "m", "version": 1} | params)
+        assert answer["error"]["code"] == "BAD_REQUEST"
+        assert place in answer["error"]["message"]
+    assert wire.call("LIST_MACHINES")["items"] == []
+
+
+def test_long_definitions_count_among_the_versions(wire: Wire) -> None:
+    asked = [wire.send("PUT_MACHINE", {"machine": "m", "version": version, "definition": LONG})
+             for version in (1, 2, 3, 4)]  # fmt: skip
+    *taken, refused = map(wire.response, asked)
+    assert [answer["result"]["version"] for answer in taken] == [1, 2, 3]
+    assert refused["error"]["code"] == "MACHINE_VERSION_LIMIT_EXCEEDED"
+
+
+@pytest.mark.parametrize("mode", ["atomic", "best_effort"])
+def test_a_batch_with_long_definitions_is_one_unit_in_its_place(wire: Wire, mode: str) -> None:
+    def batch(last: dict[str, Any]) -> list[dict[str, Any]]:
+        one = {"machine": "m", "version": 1}
+        return [
+            {"op": "PUT_MACHINE", "params": {**one, "definition": LONG}},
+            {
+                "op": "CREATE_INSTANCE",
+                "params": {**one, "instance_id": "i", "initial_ctx": {"n": 1}},
+            },
+            {"op": "PUT_MACHINE", "params": {"machine": "n", "version": 1, "definition": last}},
+            {"op": "APPLY_EVENT", "params": {"instance_id": "i", "event": "E1"}},
+        ]
+
+    broken = {**LONG, "initial": "nowhere"}
+    asked = [
+        wire.send("BATCH", {"mode": mode, "ops": batch(broken)}),
+        wire.send("GET_INSTANCE", {"instance_id": "i"}),
+        wire.send("BATCH", {"mode": mode, "ops": batch(TINY)}),
+        wire.send("GET_INSTANCE", {"instance_id": "i"}),
+    ]
+    first, between, second, after = map(wire.response, asked)
+    if mode == "atomic":
+        assert first["error"]["code"] == "BAD_REQUEST"
+        assert first["error"]["details"]["index"] == 2
+        assert "initial is 'nowhere'" in first["error"]["message"]
+        assert between["error"]["code"] == "INSTANCE_NOT_FOUND"
+        assert [item["status"] for item in second["result"]["results"]] == ["ok"] * 4
+        assert after["result"]["state"] == "b"
+        assert second["meta"]["wal_offset"] == after["result"]["last_wal_offset"]
+    else:
+        statuses = [item["status"] for item in first["result"]["results"]]
+        assert statuses == ["ok", "ok", "error", "ok"]
+        assert "initial is 'nowhere'" in first["result"]["results"][2]["error"]["message"]
+        assert between["result"]["state"] == "b"
+        assert second["result"]["results"][0]["result"]["created"] is False
+        assert second["result"]["results"][2]["status"] == "ok"

@@ -271,3 +271,14 @@ def test_a_graceful_stop_ends_watches_and_says_where_to_resume(
             again.call("WATCH_ALL", from_offset=end["resume_from"])
             shipped = again.call("APPLY_EVENT", instance_id="o", event="SHIP")["wal_offset"]
             assert again.event()["wal_offset"] == shipped
+
+
+def test_filters_have_at_most_a_thousand_names_in_all(orders: Wire) -> None:
+    names = [f"{number:x<256}" for number in range(500)]
+    watching = orders.call("WATCH_ALL", machines=names, events=names)
+    for params in ({"machines": names, "to_states": names, "from_states": ["x"]},
+                   {"machines": ["x"] * 100_000}):  # fmt: skip
+        answer = orders.request("WATCH_ALL", **params)
+        assert answer["error"]["code"] == "BAD_REQUEST"
+        assert "at most" in answer["error"]["message"]
+    assert orders.call("UNWATCH", subscription_id=watching["subscription_id"])["removed"]

@@ -92,6 +92,18 @@ def test_no_operation_is_documented_that_there_is_not() -> None:
     assert [row[0] for row in rows("wire-protocol.md", "op |")] == list(OPERATIONS)
 
 
+def test_the_largest_request_of_each_operation_is_documented() -> None:
+    units = {"KiB": 1 << 10, "MiB": 1 << 20}
+    documented: dict[str, int] = {}
+    for names, size in rows("wire-protocol.md", "the largest request |"):
+        number, unit = size.split()
+        documented |= dict.fromkeys(names.split(", "), int(number) * units[unit])
+    other = documented.pop("any other")
+    assert {name: operation.max_bytes for name, operation in OPERATIONS.items()} == {
+        name: documented.get(name, other) for name in OPERATIONS
+    }
+
+
 def test_every_error_code_is_documented_with_whether_it_is_retryable() -> None:
     documented = {row[0]: row[1] for row in rows("wire-protocol.md", "code |")}
     assert documented == {

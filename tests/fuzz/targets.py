@@ -41,7 +41,7 @@ def cut(data: bytes, steps: list[int], *, zstd: bool) -> oracles.Outcome:
         at += step
         turn += 1
         try:
-            found.extend(buffer.payloads())
+            found.extend(buffer.messages(bytes))
         except RemoteProtocolError:
             return found, True
         assert buffer.pending_bytes <= LIMIT + 65_535 + 18 + step

@@ -48,7 +48,7 @@ def payloads(data: bytes, *, zstd: bool = False, limit: int = MAX_PAYLOAD_BYTES)
     buffer = ReceiveBuffer(None, limit)
     buffer.allow_compressed = zstd
     buffer.feed(data)
-    return list(buffer.payloads())
+    return list(buffer.messages(bytes))
 
 
 def refused(data: bytes, *, zstd: bool = False, limit: int = MAX_PAYLOAD_BYTES) -> str:
@@ -104,7 +104,7 @@ def test_any_frames_cut_anywhere_come_out_as_they_went_in(
     seen: list[bytes] = []
     for start, stop in pairwise(edges):
         buffer.feed(stream[start:stop])
-        seen += buffer.payloads()
+        seen += buffer.messages(bytes)
     assert seen == messages
     assert buffer.pending_bytes == 0
 
@@ -165,7 +165,7 @@ def test_a_header_that_promises_much_takes_no_memory() -> None:
     tracemalloc.start()
     buffer = ReceiveBuffer()
     buffer.feed(header(MAX_PAYLOAD_BYTES) + b"x")
-    assert list(buffer.payloads()) == []
+    assert list(buffer.messages(bytes)) == []
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000

@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def lines(data: bytes, limit: int = MAX_PAYLOAD_BYTES) -> list[bytes]:
     buffer = ReceiveBuffer(WireMode.JSONL, limit)
     buffer.feed(data)
-    return list(buffer.payloads())
+    return list(buffer.messages(bytes))
 
 
 def test_a_line_is_byte_for_byte_the_golden_one() -> None:
@@ -59,10 +59,10 @@ def test_a_line_without_end_is_refused_once_it_is_over_the_limit() -> None:
     buffer = ReceiveBuffer(WireMode.JSONL, 100)
     for _ in range(10):
         buffer.feed(b"x" * 10)
-        assert list(buffer.payloads()) == []
+        assert list(buffer.messages(bytes)) == []
     buffer.feed(b"x")
     with pytest.raises(FrameError, match="over the limit of 100 bytes"):
-        list(buffer.payloads())
+        list(buffer.messages(bytes))
 
 
 def test_a_message_above_sixteen_mebibytes_makes_no_line() -> None:

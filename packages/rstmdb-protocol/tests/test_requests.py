@@ -81,12 +81,17 @@ def full_params(op: str) -> dict[str, Any]:
     return params
 
 
+def received_type(op: str) -> type[Any]:
+    operation = OPERATIONS[op]
+    return operation.received or operation.params
+
+
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_each_operation_decodes_from_its_minimal_params(op: str) -> None:
     decoded = request(op, MINIMAL[op])
     assert decoded.op == op
     assert type(decoded) is REQUEST_TYPES[op]
-    assert type(decoded.params) is OPERATIONS[op].params
+    assert type(decoded.params) is received_type(op)
 
 
 @pytest.mark.parametrize("op", OPERATIONS)
@@ -335,7 +340,7 @@ def check_total(payload: bytes) -> None:
         return
     if isinstance(decoded, Request):
         assert len(decoded.id.encode()) <= 256
-        assert type(decoded.params) is OPERATIONS[decoded.op].params
+        assert type(decoded.params) is received_type(decoded.op)
     else:
         assert decoded.message
 

@@ -58,7 +58,7 @@ class Server:
 
 async def test_metrics_and_health_are_served() -> None:
     server = Server()
-    server.metrics.requests["PING"] = 3
+    server.metrics.request_duration["PING"].observe(0.001, 3)
     async with anyio.create_task_group() as group:
         await group.start(server.run)
         response, body = await server.get("/metrics")

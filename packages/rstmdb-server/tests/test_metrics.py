@@ -52,7 +52,7 @@ def test_a_histogram_sorts_values_into_the_bucket_whose_bound_they_do_not_pass()
 
 def test_slots_exist_before_anything_happens() -> None:
     metrics = Metrics()
-    assert set(metrics.requests) == set(metrics.request_duration) == set(OPERATIONS)
+    assert set(metrics.request_duration) == set(OPERATIONS)
     assert set(metrics.errors) == {code.value for code in ErrorCode}
 
 
@@ -60,7 +60,7 @@ def test_every_value_comes_out_under_the_name_that_dashboards_use() -> None:
     metrics = Metrics()
     metrics.connections_total = 100
     metrics.connections_active = 101
-    metrics.requests["APPLY_EVENT"] += 102
+    metrics.request_duration["APPLY_EVENT"].observe(0.5, 102)
     metrics.errors["CONFLICT"] += 103
     metrics.subscriptions_active["instance"] = 104
     metrics.subscriptions_active["all"] = 105

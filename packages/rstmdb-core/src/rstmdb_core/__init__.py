@@ -11,6 +11,7 @@ from ._engine import (
     create_instance,
     delete_instance,
     flush_all,
+    prepare_machine,
     put_machine,
 )
 from ._entries import (
@@ -56,7 +57,7 @@ from ._lookup import (
     list_instances,
     list_machines,
 )
-from ._machine import Machine
+from ._machine import Blueprint, Machine
 from ._renumber import renumbered
 from ._replay import Logged, replay
 from ._results import (
@@ -91,6 +92,7 @@ __all__ = [
     "UNSTORABLE",
     "ApplyEvent",
     "ApplyEventResult",
+    "Blueprint",
     "Checkpoint",
     "Conflict",
     "CoreError",
@@ -159,6 +161,7 @@ __all__ = [
     "list_instances",
     "list_instances_result",
     "list_machines",
+    "prepare_machine",
     "put_machine",
     "put_machine_result",
     "read_definition",

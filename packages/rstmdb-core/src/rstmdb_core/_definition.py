@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
+from ._definition_json import least_bytes, members_of, stand_in, value_of
 from ._errors import GuardSyntaxError, InvalidRequest
 from ._guard import Guard, compile_guard
 from ._values import canonical_json, find_unstorable, kind_of, name_fault, shown
@@ -20,6 +22,7 @@ MAX_DEFINITION_BYTES: Final = 1_048_576
 
 _DEFINITION_KEYS: Final = ("states", "initial", "transitions", "meta")
 _TRANSITION_KEYS: Final = ("from", "event", "to", "guard")
+_TRANSITION_SET: Final = frozenset(_TRANSITION_KEYS)
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -30,6 +33,8 @@ GuardTable = dict[str, Guard]
 
 def read_definition(definition: object, *, strict: bool) -> tuple[Definition, GuardTable]:
     """Return a definition's normal form and its guards, compiled.
+
+    The definition is what JSON decodes to, or a Raw of JSON that is still to be decoded.
 
     Strict (a new PUT_MACHINE) refuses whatever the rules forbid. Otherwise (a log that is history
     already) unknown keys are dropped, a state given twice counts once, and a guard that does not
@@ -50,11 +55,18 @@ class _Reader:
         self.strict = strict
         self.guards: GuardTable = {}
         self.states: dict[str, None] = {}
+        self.events: set[str] = set()
+        """Those seen so far: names, all of them."""
+        self.alone: dict[str, list[str]] = {}
+        """`from` in normal form, for each state that is the only source of a transition."""
 
     def read(self, definition: object) -> tuple[Definition, GuardTable]:
-        source = _object(definition, "definition")
-        if self.strict:
-            _check_size_as_given(source)
+        if isinstance(definition, Raw):
+            source = self._decode(definition)
+        else:
+            source = _object(definition, "definition")
+            if self.strict:
+                _check_size_as_given(source)
         self._refuse_unknown(source, _DEFINITION_KEYS, "definition")
         self._read_states(source.get("states"))
         initial = self._state(source.get("initial"), "initial")
@@ -70,6 +82,18 @@ class _Reader:
         if self.strict:
             _check_size(normal)
         return normal, self.guards
+
+    def _decode(self, text: Raw) -> dict[str, object]:
+        """Decode JSON, but nothing that is refused in any case."""
+        if self.strict and len(memoryview(text)) > MAX_DEFINITION_BYTES:
+            size = least_bytes(text)
+            if size > MAX_DEFINITION_BYTES:
+                raise _too_large(size)
+        members = members_of(text)
+        if members is None:
+            return _object(stand_in(text), "definition")
+        self._refuse_unknown(members, _DEFINITION_KEYS, "definition")
+        return {key: value_of(member, key) for key, member in members.items()}
 
     def _read_states(self, states: object) -> None:
         items = _array(states, "states")
@@ -98,20 +122,45 @@ class _Reader:
         unguarded: dict[tuple[str, str], int] = {}
         normal = []
         for index, item in enumerate(items):
-            transition = self._read_transition(item, f"transitions[{index}]")
+            transition = self._known(item)
+            if transition is None:
+                transition = self._read_transition(item, f"transitions[{index}]")
             if self.strict:
                 _refuse_shadowed(transition, index, unguarded)
             normal.append(transition)
         return normal
 
+    def _known(self, item: Any) -> dict[str, object] | None:
+        """Return a transition's normal form if all of its parts were seen before, as most were."""
+        if type(item) is not dict or not item.keys() <= _TRANSITION_SET:
+            return None
+        source, event, to = item.get("from"), item.get("event"), item.get("to")
+        guard = item.get("guard")
+        states = self.states
+        if type(source) is not str:
+            return None
+        if source not in states or type(to) is not str or to not in states:
+            return None
+        if type(event) is not str or event not in self.events:
+            return None
+        sources = self.alone.get(source)
+        if sources is None:
+            sources = self.alone[source] = [source]
+        if guard is None:
+            return {"from": sources, "event": event, "to": to}
+        if type(guard) is not str or guard not in self.guards:
+            return None
+        return {"from": sources, "event": event, "to": to, "guard": guard}
+
     def _read_transition(self, item: object, place: str) -> dict[str, object]:
         source = _object(item, place)
         self._refuse_unknown(source, _TRANSITION_KEYS, place)
-        transition: dict[str, object] = {
+        transition: dict[str, Any] = {
             "from": list(self._sources(source.get("from"), f"{place}.from")),
             "event": self._name(source.get("event"), f"{place}.event"),
             "to": self._state(source.get("to"), f"{place}.to"),
         }
+        self.events.add(transition["event"])
         guard = source.get("guard")
         if guard is not None:
             transition["guard"] = self._guard(guard, f"{place}.guard")
@@ -169,7 +218,7 @@ class _Reader:
         return value
 
     def _refuse_unknown(
-        self, source: dict[str, object], known: tuple[str, ...], place: str
+        self, source: Mapping[str, object], known: tuple[str, ...], place: str
     ) -> None:
         if not self.strict:
             return
@@ -214,7 +263,7 @@ def _too_large(size: int) -> InvalidRequest:
 
 
 def _check_size(definition: Definition) -> None:
-    fault = find_unstorable(definition)
+    fault = find_unstorable({"meta": definition.get("meta")})  # all else is strings
     if fault is not None:
         raise InvalidRequest(f"{fault[0]} is {shown(fault[1])}; integers have at most 64 bits")
     try:

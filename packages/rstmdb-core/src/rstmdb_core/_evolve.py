@@ -197,7 +197,7 @@ def _put_machine(state: State, entry: PutMachine, offset: int) -> None:
     name = sys.intern(entry.machine)
     try:
         machine = (
-            Machine(name, entry.version, offset, *state.prepared)
+            Machine(name, entry.version, offset, state.prepared)
             if entry is state.prepared_for
             else load_machine(name, entry.version, entry.definition, offset)
         )

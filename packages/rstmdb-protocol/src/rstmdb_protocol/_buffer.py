@@ -1,9 +1,10 @@
-"""The receive buffer: bytes in, whole frames or lines out, in either wire mode."""
+"""The receive buffer: bytes in, whole messages out, in either wire mode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from typing import Final, TypeVar
 
 from ._checksum import crc32c
 from ._errors import FrameError
@@ -16,10 +17,13 @@ from ._frame import (
     bad_magic,
     check_payload,
     parse_header,
-    unpack_size_and_crc,
+    unpack_plain,
 )
+from ._unfinished import UnfinishedFrame, UnfinishedLine
 
 __all__ = ["ReceiveBuffer", "WireMode"]
+
+Message = TypeVar("Message")
 
 
 class WireMode(StrEnum):
@@ -29,17 +33,20 @@ class WireMode(StrEnum):
     JSONL = "jsonl"
 
 
+_BINARY: Final = WireMode.BINARY_JSON  # to look up a member of an enum takes a while
+
+
 class ReceiveBuffer:
-    """Cuts a byte stream into message payloads.
+    """Cuts a byte stream into messages.
 
-    Bytes arrive in `feed`; `payloads` yields each whole message. The wire mode may change
-    between two payloads, as HELLO asks; what follows is then cut in the new mode.
+    Bytes arrive in `feed`; `messages` yields each whole message, decoded. The wire mode may
+    change between two of them, as HELLO asks; what follows is then cut in the new mode.
 
-    Bytes that arrive whole are cut from the chunk as received. Only an unfinished message
-    is copied into a growing buffer, once, until the length that its header names is there.
+    What arrives whole is cut from the chunk as received. Only a message without its end is
+    copied into a buffer of its own, once, until the length that its header names is there.
     """
 
-    __slots__ = ("_at", "_chunk", "_needed", "_partial", "allow_compressed", "max_bytes", "mode")
+    __slots__ = ("_at", "_chunk", "_unfinished", "allow_compressed", "max_bytes", "mode")
 
     def __init__(
         self, mode: WireMode | None = None, max_payload_bytes: int = MAX_PAYLOAD_BYTES
@@ -50,111 +57,109 @@ class ReceiveBuffer:
         self.allow_compressed = False
         self._chunk: bytes = b""
         self._at = 0
-        self._partial = bytearray()
-        self._needed = 0
+        self._unfinished: UnfinishedFrame | UnfinishedLine | None = None
 
     def feed(self, data: bytes) -> None:
         """Take in bytes as they arrived."""
         if self.mode is None and data:
             self.mode = WireMode.JSONL if data[0] == 0x7B else WireMode.BINARY_JSON
-        if self._at < len(self._chunk):
-            # The iteration was given up: these bytes were not looked at, `_needed` is 0.
-            self._partial += self._chunk[self._at :]
-        self._chunk = b""
+        unfinished = self._unfinished
+        if unfinished is not None and not unfinished.whole:
+            data = unfinished.add(data)
+        elif self._at < len(self._chunk):  # a header without its end, or not looked at yet
+            data = self._chunk[self._at :] + data
+        self._chunk = data
         self._at = 0
-        if not self._partial:
-            self._chunk = data
-            return
-        searched = len(self._partial)
-        self._partial += data
-        if self._needed:
-            if self.mode is WireMode.JSONL:
-                if self._partial.find(b"\n", searched) < 0 and len(self._partial) <= self.max_bytes:
-                    return
-            elif len(self._partial) < self._needed:
-                return
-        self._chunk = bytes(self._partial)
-        self._partial.clear()
 
     @property
     def pending_bytes(self) -> int:
         """Bytes that were received and not yet handed out."""
-        return len(self._chunk) - self._at + len(self._partial)
+        unfinished = self._unfinished
+        waiting = len(self._chunk) - self._at
+        return waiting if unfinished is None else waiting + len(unfinished)
 
-    def payloads(self) -> Iterator[bytes]:
-        """Yield the payload of each whole message, decompressed and checked.
+    def messages(self, decode: Callable[[bytes | bytearray], Message]) -> Iterator[Message]:
+        """Yield what `decode` makes of each whole message, decompressed and checked.
 
-        Raises FrameError or VersionError; the stream can't be read on after either.
+        A message of many KiB is a bytearray that nobody else holds. The iteration may be given
+        up and taken up again by another call.
+
+        Raises FrameError or VersionError, and what `decode` does; the stream can't be read on.
         """
+        unfinished = self._unfinished
+        if unfinished is not None and unfinished.whole:
+            self._unfinished = None
+            payload = unfinished.finish(self.max_bytes)
+            if payload is not None:
+                yield decode(payload)
         while self._at < len(self._chunk):
-            if self.mode is WireMode.JSONL:
-                yield from self._lines()
-            else:
-                yield from self._frames()
-            if self._needed:
+            if self.mode is _BINARY:
+                # The hot path: frames with a CRC and nothing else, whole within the chunk.
+                chunk = self._chunk
+                at = self._at
+                end = len(chunk)
+                start = at + HEADER_BYTES
+                while start <= end:
+                    prefix, size, checksum = unpack_plain(chunk, at)
+                    at = start + size
+                    payload = chunk[start:at]
+                    if (
+                        prefix != PLAIN_PREFIX
+                        or at > end
+                        or size > self.max_bytes
+                        or crc32c(payload) != checksum
+                    ):
+                        break
+                    self._at = at
+                    yield decode(payload)
+                    if self.mode is not _BINARY or self._chunk is not chunk:
+                        break
+                    start = at + HEADER_BYTES
+                if self._chunk is not chunk or self._at == len(chunk):
+                    continue
+            jsonl = self.mode is WireMode.JSONL
+            payload = self._cut_line() if jsonl else self._cut_frame()
+            if payload is not None:
+                yield decode(payload)
+            elif not jsonl or self._unfinished is not None:
                 return
 
-    def _frames(self) -> Iterator[bytes]:
+    def _cut_frame(self) -> bytes | bytearray | None:
+        """The payload of any one frame; None where its end has not arrived."""
         chunk = self._chunk
-        end = len(chunk)
         at = self._at
-        self._needed = 0
-        while self.mode is WireMode.BINARY_JSON:
-            if end - at < HEADER_BYTES:
-                if at < end:
-                    self._check_magic(chunk[at:])
-                    self._keep(at, HEADER_BYTES)
-                return
-            if chunk.startswith(PLAIN_PREFIX, at):  # what nearly every frame begins with
-                size, checksum = unpack_size_and_crc(chunk, at + 10)
-                flags, start = 1, at + HEADER_BYTES
-                if size > self.max_bytes:
-                    parse_header(chunk, at, self.max_bytes)  # says what is wrong
-            else:
-                flags, extension, size, checksum = parse_header(chunk, at, self.max_bytes)
-                start = at + HEADER_BYTES + extension
-            if end < start + size:
-                self._keep(at, start + size - at)
-                return
-            payload = chunk[start : start + size]
-            self._at = at = start + size
-            if flags == 1:
-                if crc32c(payload) != checksum:
-                    check_payload(payload, flags, checksum, self.max_bytes)
-            else:
-                self._check_flags(flags)
-                payload = check_payload(payload, flags, checksum, self.max_bytes)
-            yield payload
-
-    def _keep(self, at: int, needed: int) -> None:
-        """Move the unfinished message to the growing buffer."""
-        self._partial += self._chunk[at:]
-        self._chunk = b""
-        self._at = 0
-        self._needed = needed
-
-    @staticmethod
-    def _check_magic(start: bytes) -> None:
-        if not MAGIC.startswith(start[:4]):
-            raise bad_magic(start[:4])
-
-    def _check_flags(self, flags: int) -> None:
+        if len(chunk) - at < HEADER_BYTES:
+            if not MAGIC.startswith(chunk[at : at + 4]):
+                raise bad_magic(chunk[at : at + 4])
+            return None
+        flags, extension, size, checksum = parse_header(chunk, at, self.max_bytes)
         if flags & FLAG_COMPRESSED and not self.allow_compressed:
             raise FrameError("a COMPRESSED frame, but the feature zstd was not agreed in HELLO")
+        start = at + HEADER_BYTES + extension
+        if start > len(chunk):
+            return None
+        if start + size > len(chunk):
+            self._unfinished = UnfinishedFrame(flags, start - at, size, checksum)
+            self._unfinished.add(chunk[start:])
+            self._chunk = b""
+            self._at = 0
+            return None
+        self._at = start + size
+        return check_payload(chunk[start : self._at], flags, checksum, self.max_bytes)
 
-    def _lines(self) -> Iterator[bytes]:
-        self._needed = 0
-        while self.mode is WireMode.JSONL:
-            chunk = self._chunk
-            end = chunk.find(b"\n", self._at)
-            length = (len(chunk) if end < 0 else end) - self._at
-            if length > self.max_bytes:
-                raise FrameError(f"a line is over the limit of {self.max_bytes} bytes")
-            if end < 0:
-                if length:
-                    self._keep(self._at, length + 1)
-                return
-            line = chunk[self._at : end].rstrip(b"\r")
-            self._at = end + 1
-            if line.strip():
-                yield line
+    def _cut_line(self) -> bytes | None:
+        """The next line without its break; None for a blank one, or one that has no end yet."""
+        at = self._at
+        end = self._chunk.find(b"\n", at)
+        length = (len(self._chunk) if end < 0 else end) - at
+        if length > self.max_bytes:
+            raise FrameError(f"a line is over the limit of {self.max_bytes} bytes")
+        if end < 0:
+            self._unfinished = UnfinishedLine(self.max_bytes)
+            self._unfinished.add(self._chunk[at:])
+            self._chunk = b""
+            self._at = 0
+            return None
+        self._at = end + 1
+        line = self._chunk[at:end].rstrip(b"\r")
+        return line if line.strip() else None

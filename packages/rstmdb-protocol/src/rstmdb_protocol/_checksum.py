@@ -15,7 +15,7 @@ from importlib.util import module_from_spec
 __all__ = ["crc32c"]
 
 
-def _load() -> Callable[[bytes], int]:
+def _load() -> Callable[..., int]:
     """The function, from the extension module alone if there is one."""
     package = PathFinder.find_spec("crc32c")
     folders = None if package is None else package.submodule_search_locations
@@ -26,9 +26,9 @@ def _load() -> Callable[[bytes], int]:
         return function
     module = module_from_spec(extension)
     extension.loader.exec_module(module)
-    loaded: Callable[[bytes], int] = module.crc32c
+    loaded: Callable[..., int] = module.crc32c
     return loaded
 
 
 crc32c = _load()
-"""The checksum of bytes, 0 to 2^32 - 1."""
+"""The checksum of bytes, 0 to 2^32 - 1; a second argument is that of the bytes before them."""

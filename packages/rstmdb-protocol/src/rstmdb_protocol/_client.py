@@ -38,6 +38,14 @@ class _RequestEnvelope(msgspec.Struct, frozen=True, tag_field="type", tag="reque
 _decode = msgspec.json.Decoder(ServerMessage).decode
 
 
+def _decode_message(payload: bytes | bytearray) -> ServerMessage:
+    try:
+        message: ServerMessage = _decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"a message that can't be read: {error}") from error
+    return message
+
+
 class ClientConnection:
     """Requests in, bytes out; bytes in, responses and events out.
 
@@ -99,11 +107,7 @@ class ClientConnection:
 
         Raises RemoteProtocolError when the stream can't be read on.
         """
-        for payload in self._buffer.payloads():
-            try:
-                message: ServerMessage = _decode(payload)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise FrameError(f"a message that can't be read: {error}") from error
+        for message in self._buffer.messages(_decode_message):
             if self._hello_id is not None and isinstance(message, ResponseMessage):
                 self._settle(message)
             yield message

@@ -33,6 +33,8 @@ __all__ = [
     "compress_payload",
     "decompress_payload",
     "encode_frame",
+    "encode_plain_frame",
+    "encode_stream_frame",
     "parse_header",
 ]
 
@@ -59,14 +61,16 @@ _OTHERS = (
 """What peers begin with that are mistaken about the protocol."""
 
 _HEADER = struct.Struct(">4sHHHII")
-_LENGTH_AND_CRC = struct.Struct(">II")
 PLAIN_PREFIX: Final = MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, FLAG_CRC_PRESENT, 0)
 """The first 10 bytes of a frame with a CRC, no other flag and no extension."""
 _PREFIXES: Final = {
     flags: MAGIC + struct.pack(">HHH", PROTOCOL_VERSION, flags, 0) for flags in range(16)
 }
-unpack_size_and_crc: Final = _LENGTH_AND_CRC.unpack_from
-"""Read the last 8 bytes of a header: length of the payload, CRC."""
+_STREAM_PREFIX: Final = _PREFIXES[FLAG_CRC_PRESENT | FLAG_STREAM]
+_PLAIN = struct.Struct(">10sII")
+unpack_plain: Final = _PLAIN.unpack_from
+"""Read a header as if it had no extension: the first 10 bytes, length of the payload, CRC."""
+_pack_plain = _PLAIN.pack
 
 
 def encode_frame(payload: bytes, flags: int = 0) -> bytes:
@@ -79,10 +83,17 @@ def encode_frame(payload: bytes, flags: int = 0) -> bytes:
         raise LocalProtocolError(
             f"a message of {size} bytes does not fit a frame of {MAX_PAYLOAD_BYTES} bytes"
         )
-    checksum = crc32c(payload)
-    if not flags:
-        return PLAIN_PREFIX + _LENGTH_AND_CRC.pack(size, checksum) + payload
-    return _PREFIXES[flags | FLAG_CRC_PRESENT] + _LENGTH_AND_CRC.pack(size, checksum) + payload
+    return _pack_plain(_PREFIXES[flags | FLAG_CRC_PRESENT], size, crc32c(payload)) + payload
+
+
+def encode_plain_frame(payload: bytes) -> bytes:
+    """Frame a message of at most 16 MiB, which is not checked, with CRC_PRESENT alone."""
+    return _pack_plain(PLAIN_PREFIX, len(payload), crc32c(payload)) + payload
+
+
+def encode_stream_frame(payload: bytes) -> bytes:
+    """Frame an event of at most 16 MiB, which is not checked, with CRC_PRESENT and STREAM."""
+    return _pack_plain(_STREAM_PREFIX, len(payload), crc32c(payload)) + payload
 
 
 def parse_header(data: bytes, at: int, max_payload_bytes: int) -> tuple[int, int, int, int]:
@@ -115,17 +126,24 @@ def bad_magic(start: bytes) -> FrameError:
     return FrameError(f"bad magic {start!r}: a frame begins with {MAGIC!r}{looks}")
 
 
-def check_payload(payload: bytes, flags: int, checksum: int, max_bytes: int) -> bytes:
+def check_payload(
+    payload: bytes | bytearray,
+    flags: int,
+    checksum: int,
+    max_bytes: int,
+    crc: int | None = None,
+) -> bytes | bytearray:
     """Verify the CRC where the flags name one, and decompress where they say so.
 
-    Raises FrameError for a mismatch or for a payload that does not decompress to at most
-    `max_bytes` bytes.
+    `crc` is the payload's, where it was computed before. Raises FrameError for a mismatch or
+    for a payload that does not decompress to at most `max_bytes` bytes.
     """
-    if flags & FLAG_CRC_PRESENT and crc32c(payload) != checksum:
-        raise FrameError(
-            f"CRC mismatch: the header says {checksum:08x}, the payload's CRC32C is "
-            f"{crc32c(payload):08x}"
-        )
+    if flags & FLAG_CRC_PRESENT:
+        crc = crc32c(payload) if crc is None else crc
+        if crc != checksum:
+            raise FrameError(
+                f"CRC mismatch: the header says {checksum:08x}, the payload's CRC32C is {crc:08x}"
+            )
     return decompress_payload(payload, max_bytes) if flags & FLAG_COMPRESSED else payload
 
 
@@ -143,7 +161,7 @@ def compress_payload(payload: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(payload)
 
 
-def decompress_payload(payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
+def decompress_payload(payload: bytes | bytearray, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     """Decompress exactly one zstd frame of at most `limit` bytes of content.
 
     A declared size above the limit is refused before memory is taken, an undeclared one

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from ._frame import MAX_PAYLOAD_BYTES
 from ._messages import _instances as instances
 from ._messages import _log as log
 from ._messages import _machines as machines
@@ -42,6 +43,10 @@ class Operation(NamedTuple):
     """It takes an idempotency key, which makes a repeat safe."""
     in_batch: bool = False
     """It may stand in a BATCH."""
+    received: type[Message] | None = None
+    """What a server decodes the params to, where that is not `params`."""
+    max_bytes: int = 1 << 20
+    """The largest request, as JSON."""
 
 
 _ALL = (
@@ -56,6 +61,8 @@ _ALL = (
         machines.PutMachineResult,
         mutates=True,
         in_batch=True,
+        received=machines.ReceivedPutMachineParams,
+        max_bytes=4 << 20,
     ),
     Operation("GET_MACHINE", machines.GetMachineParams, machines.GetMachineResult, in_batch=True),
     Operation(
@@ -68,6 +75,7 @@ _ALL = (
         mutates=True,
         keyed=True,
         in_batch=True,
+        max_bytes=MAX_PAYLOAD_BYTES,
     ),
     Operation(
         "GET_INSTANCE", instances.GetInstanceParams, instances.GetInstanceResult, in_batch=True
@@ -93,8 +101,15 @@ _ALL = (
         mutates=True,
         keyed=True,
         in_batch=True,
+        max_bytes=MAX_PAYLOAD_BYTES,
     ),
-    Operation("BATCH", instances.BatchParams, instances.BatchResult, mutates=True),
+    Operation(
+        "BATCH",
+        instances.BatchParams,
+        instances.BatchResult,
+        mutates=True,
+        max_bytes=MAX_PAYLOAD_BYTES,
+    ),
     Operation("WAL_READ", log.WalReadParams, log.WalReadResult),
     Operation("WAL_STATS", session.NoParams, log.WalStatsResult),
     Operation("SNAPSHOT_INSTANCE", log.SnapshotInstanceParams, log.SnapshotInstanceResult),
@@ -102,7 +117,7 @@ _ALL = (
     Operation("BACKUP", log.BackupParams, log.BackupResult, mutates=True),
     Operation("FLUSH_ALL", session.NoParams, log.FlushAllResult, mutates=True),
     Operation("WATCH_INSTANCE", watch.WatchInstanceParams, watch.WatchInstanceResult),
-    Operation("WATCH_ALL", watch.WatchAllParams, watch.WatchAllResult),
+    Operation("WATCH_ALL", watch.WatchAllParams, watch.WatchAllResult, max_bytes=256 << 10),
     Operation("UNWATCH", watch.UnwatchParams, watch.UnwatchResult),
 )
 

@@ -17,10 +17,13 @@ from ._errors import ErrorCode, FrameError
 from ._messages._envelope import RequestMeta
 from ._messages._types import Message, RequestId
 from ._operations import OPERATIONS, Operation
+from ._oversize import SMALLEST_LIMIT_BYTES, oversize, too_large_unread
 
 __all__ = ["REQUEST_TYPES", "InvalidRequest", "Request", "decode_params", "decode_request"]
 
 MAX_ID_BYTES = 256
+SURELY_SHORT = MAX_ID_BYTES // 4
+"""Characters that have no more bytes than that in any case."""
 
 
 class Request(Struct, tag_field="op"):
@@ -54,7 +57,7 @@ class _Envelope(Struct):
 
 
 def _request_type(operation: Operation) -> type[Request]:
-    params = operation.params
+    params = operation.received or operation.params
     field: Any = ("params", params)
     if not any(f.required for f in msgspec.structs.fields(params)):
         field = ("params", params, msgspec.field(default_factory=params))
@@ -80,16 +83,21 @@ _decode: Any = msgspec.json.Decoder(Union[tuple(REQUEST_TYPES.values())]).decode
 _check_syntax = msgspec.json.Decoder(Raw).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _params_decoders = {
-    name: msgspec.json.Decoder(operation.params) for name, operation in OPERATIONS.items()
+    name: msgspec.json.Decoder(operation.received or operation.params)
+    for name, operation in OPERATIONS.items()
 }
 
 
-def decode_request(payload: bytes) -> Request | InvalidRequest:
-    """Decode one message.
+def decode_request(
+    payload: bytes | bytearray, *, of_any_size: bool = False
+) -> Request | InvalidRequest:
+    """Decode one message, unless its operation takes none as large (and not `of_any_size`).
 
     Raises FrameError when the payload is not UTF-8 or not JSON, nests too deeply to be
     read, or is followed by other data: such a peer can't be talked to.
     """
+    if len(payload) > SMALLEST_LIMIT_BYTES and not of_any_size:
+        return _decode_large(payload)
     try:
         if not payload.isascii():
             payload.decode()  # msgspec skips unknown fields without a look at their UTF-8
@@ -100,10 +108,28 @@ def decode_request(payload: bytes) -> Request | InvalidRequest:
         raise FrameError(f"a message that is not JSON: {error}") from error
     except RecursionError as error:
         raise FrameError("a message that nests too deeply to be read") from error
-    if len(request.id) > MAX_ID_BYTES // 4 and not _is_request_id(request.id):
-        trace_id = None if request.meta is None else request.meta.trace_id
-        return InvalidRequest(None, f"id: longer than {MAX_ID_BYTES} bytes", trace_id=trace_id)
+    if len(request.id) > SURELY_SHORT and not _is_request_id(request.id):
+        problem = f"id: longer than {MAX_ID_BYTES} bytes"
+        return InvalidRequest(None, problem, trace_id=_trace_id(request.meta))
     return request
+
+
+def _decode_large(payload: bytes | bytearray) -> Request | InvalidRequest:
+    """Decode a message that may be larger than its operation takes."""
+    refusal = too_large_unread(payload)
+    if refusal is not None:
+        request_id, problem, trace_id = refusal
+        return InvalidRequest(request_id, problem, trace_id=trace_id)
+    request = decode_request(payload, of_any_size=True)
+    if isinstance(request, Request):
+        too_large = oversize(request.op, len(payload))
+        if too_large is not None:
+            return InvalidRequest(request.id, too_large, trace_id=_trace_id(request.meta))
+    return request
+
+
+def _trace_id(meta: RequestMeta | None) -> str | None:
+    return None if meta is None else meta.trace_id
 
 
 def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
@@ -124,7 +150,7 @@ def decode_params(op: str, params: Raw) -> Message | InvalidRequest:
     return decoded
 
 
-def _explain(payload: bytes) -> Request | InvalidRequest:
+def _explain(payload: bytes | bytearray) -> Request | InvalidRequest:
     """Say what is wrong with a message, or read it after all (null for an absent field)."""
     try:
         _check_syntax(payload)  # the first wrong type ended the reading; the rest may be no JSON

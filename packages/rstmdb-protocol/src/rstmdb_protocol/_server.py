@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ._buffer import ReceiveBuffer, WireMode
 from ._errors import VersionError
 from ._frame import (
     COMPRESS_FROM_BYTES,
     FLAG_COMPRESSED,
+    FLAG_STREAM,
     MAX_PAYLOAD_BYTES,
     PROTOCOL_VERSION,
     compress_payload,
     encode_frame,
+    encode_plain_frame,
+    encode_stream_frame,
 )
 from ._jsonl import encode_line
 from ._messages._session import HelloParams
@@ -29,9 +33,12 @@ class ServerConnection:
     with every feature but those that change the bytes (`zstd`) or the messages (`watch_end`).
     What is read and what is written switch apart: the client speaks as agreed right after its
     HELLO, while answers to requests before it may still be owed as they were asked for.
+
+    `pack_answer` and `pack_event` do what `pack` does for messages of at most 16 MiB, which
+    they do not check, without a look at the mode; HELLO's answer changes them.
     """
 
-    __slots__ = ("_buffer", "_writes", "features", "zstd")
+    __slots__ = ("_buffer", "_writes", "features", "pack_answer", "pack_event", "zstd")
 
     def __init__(self, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self._buffer = ReceiveBuffer(None, max_payload_bytes)
@@ -40,6 +47,7 @@ class ServerConnection:
         """Whether large messages are written compressed."""
         self.features: frozenset[str] = frozenset()
         """What the messages that are written may hold."""
+        self._choose_packers()
 
     @property
     def mode(self) -> WireMode:
@@ -73,8 +81,9 @@ class ServerConnection:
         Raises RemoteProtocolError when the connection can't go on; its `code` and text
         belong in a last error response with a null id.
         """
-        for payload in self._buffer.payloads():
-            yield decode_request(payload)
+        if self._writes is None:
+            self._choose_packers()  # the first byte may have told the mode
+        return self._buffer.messages(decode_request)
 
     def negotiate(
         self, hello: HelloParams, offered: Sequence[str] = FEATURES
@@ -107,20 +116,23 @@ class ServerConnection:
         self._writes = mode
         self.features = frozenset(features)
         self.zstd = "zstd" in self.features
+        self._choose_packers()
 
     def switch(self, mode: WireMode, features: Sequence[str]) -> None:
         """Read and write as agreed, where no answer is owed from before."""
         self.switch_reading(mode, features)
         self.switch_writing(mode, features)
 
-    def packer(self) -> Callable[[bytes], bytes]:
-        """The function that does for now what `pack` does, without looking at the mode again.
-
-        Good until the next byte is fed or HELLO is answered.
-        """
+    def _choose_packers(self) -> None:
+        mode = self.mode
         if self.zstd:
-            return self.pack
-        return encode_line if self.mode is WireMode.JSONL else encode_frame
+            self.pack_answer: Callable[[bytes], bytes] = self.pack
+            self.pack_event: Callable[[bytes], bytes] = partial(self.pack, flags=FLAG_STREAM)
+        elif mode is WireMode.JSONL:
+            self.pack_answer = self.pack_event = encode_line
+        else:
+            self.pack_answer = encode_plain_frame
+            self.pack_event = encode_stream_frame
 
     def pack(self, payload: bytes, flags: int = 0) -> bytes:
         """Make a message ready for the socket: frame or line, compressed where agreed.

@@ -12,15 +12,23 @@ __all__ = ["CODES", "RequestRefused", "to_wire"]
 
 
 class RequestRefused(Exception):
-    """A refusal of the server's own, with its code: authentication, limits, settings."""
+    """A refusal of the server's own, with its code: authentication, limits, settings.
+
+    `depends_on` is the offset that must be released before it may be told, as in a Rejection.
+    """
 
     def __init__(
-        self, code: ErrorCode, message: str, details: dict[str, Any] | None = None
+        self,
+        code: ErrorCode,
+        message: str,
+        details: dict[str, Any] | None = None,
+        depends_on: int = 0,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
+        self.depends_on = depends_on
 
 
 CODES: dict[type[Exception], ErrorCode] = {

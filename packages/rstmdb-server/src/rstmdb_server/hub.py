@@ -16,7 +16,7 @@ from rstmdb_storage import Durable, Procedure, SnapshotFailed, Store, WriteFaile
 
 from .answers import Answered, Observer
 from .auth import TokenSet
-from .commands import batchable, closed_tables, open_tables
+from .commands import closed_tables, open_tables, plain_commands
 from .committer import Committer, EventLoop
 from .config import Config
 from .metrics import Gauges, Metrics
@@ -29,6 +29,8 @@ __all__ = ["Hub"]
 
 READERS = 1
 """WAL_READs that run at one time: each of their threads takes time from the event loop."""
+COMPILERS = 1
+"""Definitions that are read at one time, for the same reason."""
 
 logger = logging.getLogger("rstmdb.hub")
 
@@ -66,14 +68,15 @@ class Hub:
         self._maintenance = anyio.Lock()
         self._time_ms = 0
         self._time_text = ""
+        self.commands = plain_commands(self)
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
-        self.batchable = batchable(self)
         self.call_soon = loop.call_soon
         self.turns = Turns(loop.call_soon)
         self.readers = anyio.Semaphore(READERS)
         self.lists = anyio.Lock()
         """Long lists are encoded one at a time, so that what they cost a pass is bounded."""
+        self.compilers = anyio.Semaphore(COMPILERS)
         self.subscriptions = Subscriptions(self, loop)
         store.snapshot_taken = lambda ms: metrics.snapshot_duration.observe(ms / 1000)
         store.hold_back = self.subscriptions.oldest_position
@@ -202,19 +205,28 @@ class Hub:
             return done.value
 
     def answer_later(
-        self, session: Session, request: Request, work: Callable[[], Awaitable[tuple[Any, int]]]
+        self,
+        session: Session,
+        request: Request,
+        work: Callable[[], Awaitable[tuple[Any, int]]],
+        *,
+        wrote: bool = False,
     ) -> None:
-        """Keep the request's place among the answers and fill it when the work is done."""
+        """Keep the request's place among the answers and fill it when the work is done.
+
+        `wrote` as for Outbox.answer.
+        """
         held = session.reserve(request)
 
         async def run() -> None:
-            offset = 0
-            result: Any
             try:
                 result, offset = await work()
             except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
-                result = error
-            session.fulfil(held, result, offset)
+                session.fulfil(held, error)
+                # What its frames hold would wait for a collection, and make that a long one.
+                error.__traceback__ = None
+            else:
+                session.fulfil(held, result, offset, wrote=wrote)
 
         self.spawn(run)
 

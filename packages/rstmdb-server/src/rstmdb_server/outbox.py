@@ -15,6 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from rstmdb_core import Rejection
 from rstmdb_protocol import (
+    FLAG_END_STREAM,
+    FLAG_STREAM,
     MAX_PAYLOAD_BYTES,
     ErrorCode,
     Request,
@@ -25,7 +27,7 @@ from rstmdb_protocol import (
 )
 
 from .answers import UNKNOWN, Agreed, Answered, Asked, Held, too_large, trace_of
-from .errors import to_wire
+from .errors import RequestRefused, to_wire
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -43,11 +45,11 @@ class Outbox:
     __slots__ = (
         "_answered",
         "_began",
+        "_durations",
         "_gate",
         "_held",
         "_held_bytes",
         "_out",
-        "_pack",
         "_sent_bytes",
         "closing",
         "connection",
@@ -65,8 +67,8 @@ class Outbox:
         self.closing = False
         self._began = 0.0
         """When the requests at hand were taken up, on time.perf_counter."""
+        self._durations = hub.metrics.request_duration
         self._gate = hub.committer
-        self._pack = connection.packer()
         self._answered: dict[str, int] = {}
         self._held: deque[Held] = deque()
         self._held_bytes = 0
@@ -90,8 +92,7 @@ class Outbox:
     def refuse(self, request: Asked, error: Exception, *, count: bool = True) -> None:
         """Answer with an error; not to `count` it leaves it out of the requests handled."""
         payload, code = self.encode_refusal(request, error)
-        offset = error.depends_on if isinstance(error, Rejection) else 0
-        self.send(request, payload, offset, error=code, count=count)
+        self.send(request, payload, _depends_on(error), error=code, count=count)
 
     def send(
         self,
@@ -115,7 +116,7 @@ class Outbox:
             self._hold(answer)
         else:
             if op:
-                self._answered[op] = self._answered.get(op, 0) + 1
+                self._note_answered(op, 1)
             self._let_go(answer, perf_counter())
 
     def _hold(self, answer: Held) -> None:
@@ -128,8 +129,7 @@ class Outbox:
         """Put an answer into the output, and do what is to be done as it leaves."""
         if answer.speaks is not None:
             self.connection.switch_writing(*answer.speaks)
-            self._pack = self.connection.packer()
-        self._out.append(self._pack(answer.payload))
+        self._out.append(self.connection.pack_answer(answer.payload))
         if answer.starts is not None:
             answer.starts.start()
         observer = self.hub.observer
@@ -155,15 +155,15 @@ class Outbox:
         self._hold(held)
         return held
 
-    def fulfil(self, held: Held, result: Any, offset: int = 0) -> None:
+    def fulfil(self, held: Held, result: Any, offset: int = 0, *, wrote: bool = False) -> None:
         """Fill a reserved place with a result, or with the exception in place of one."""
         request = held.request
         if isinstance(result, Exception):
             held.payload, held.error = self.encode_refusal(request, result)
-            offset = result.depends_on if isinstance(result, Rejection) else 0
+            offset = _depends_on(result)
         else:
             request_id = None if request is None else request.id
-            meta = self._response_meta(request, 0, wrote=False)
+            meta = self._response_meta(request, offset, wrote)
             held.payload = encode_ok(request_id, result, meta)
         held.offset = offset
         if len(held.payload) > MAX_PAYLOAD_BYTES:
@@ -205,10 +205,12 @@ class Outbox:
             if answer.op is op and answer.began == began:
                 alike += 1
             else:
-                self._count(op, now - began, alike)
+                if op:
+                    self._durations[op].observe(now - began, alike)
                 op, began, alike = answer.op, answer.began, 1
             self._let_go(answer, now)
-        self._count(op, now - began, alike)
+        if op:
+            self._durations[op].observe(now - began, alike)
         if not held:
             self.hub.waiting.pop(self, None)
         self.flush()
@@ -233,9 +235,13 @@ class Outbox:
             answer.starts = None
         self.hub.metrics.errors[code.value] += 1
 
-    def push(self, payload: bytes, flags: int = 0) -> None:
-        """Queue a message of a subscription; `flush` sends it."""
-        self._out.append(self.connection.pack(payload, flags))
+    def push(self, payload: bytes) -> None:
+        """Queue an event of a subscription; `flush` sends it."""
+        self._out.append(self.connection.pack_event(payload))
+
+    def push_last(self, payload: bytes) -> None:
+        """Queue the message that ends a subscription."""
+        self._out.append(self.connection.pack(payload, FLAG_STREAM | FLAG_END_STREAM))
 
     def flush(self) -> None:
         """Hand all that may leave to the socket, in one write."""
@@ -256,21 +262,19 @@ class Outbox:
             return ResponseMeta(offset or None, self.hub.server_time(), trace_id)
         return UNSET if trace_id is None else ResponseMeta(trace_id=trace_id)
 
+    def _note_answered(self, op: str, count: int) -> None:
+        """Note requests of one operation that were answered at once; `_count_answered` counts."""
+        if count:
+            answered = self._answered
+            answered[op] = answered.get(op, 0) + count
+
     def _count_answered(self) -> None:
         """Count the requests that were answered at once: their answers leave together now."""
         answered = self._answered
-        if answered:
-            elapsed = perf_counter() - self._began
-            for op, count in answered.items():
-                self._count(op, elapsed, count)
-            answered.clear()
-
-    def _count(self, op: str, secs: float, count: int) -> None:
-        """Count requests of an operation that took as long; without an operation, nothing."""
-        if op:
-            metrics = self.hub.metrics
-            metrics.requests[op] += count
-            metrics.request_duration[op].observe(secs, count)
+        elapsed = perf_counter() - self._began
+        for op, count in answered.items():
+            self._durations[op].observe(elapsed, count)
+        answered.clear()
 
     def buffered_bytes(self) -> int:
         """Bytes of answers and events that wait for this connection."""
@@ -284,3 +288,8 @@ class Outbox:
     def has_pending(self) -> bool:
         """Whether answers still wait."""
         return bool(self._held)
+
+
+def _depends_on(error: Exception) -> int:
+    """The offset that must be released before the error may be told."""
+    return error.depends_on if isinstance(error, Rejection | RequestRefused) else 0

@@ -146,7 +146,7 @@ async def _recover(config: Config, metrics: Metrics) -> tuple[Store, Callable[[]
     store, unlock = await anyio.to_thread.run_sync(_open, config)
     gc.freeze()
     gc.enable()
-    gc.set_threshold(100_000, 50, 1000)
+    gc.set_threshold(50_000, 100, 1000)
     sys.setswitchinterval(0.0001)  # threads that read the log give way to the event loop sooner
     metrics.recovery_seconds = store.recovered.seconds
     return store, unlock
@@ -230,6 +230,20 @@ class Server:
 
     async def run(self) -> None:
         """Listen, serve, and return when a signal has asked to stop and all has drained."""
+        # Signals first: whoever sees the server listen may stop it at once.
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            await self._listen()
+            async for signum in signals:
+                if signum == signal.SIGHUP:
+                    self._reload()
+                    continue
+                logger.info("stopping on %s", signal.Signals(signum).name)
+                break
+            systemd.notify("STOPPING=1")
+            self._tasks.start_soon(self._exit_on_second_signal, signals)
+            await self._drain()
+
+    async def _listen(self) -> None:
         hub = self._hub
         network = hub.config.network
         host, port = network.address
@@ -245,16 +259,6 @@ class Server:
         if hub.config.storage.fsync_policy.kind == "every_ms":
             self._tasks.start_soon(self._sync_in_time, hub.config.storage.fsync_policy.n)
         systemd.notify("READY=1")
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async for signum in signals:
-                if signum == signal.SIGHUP:
-                    self._reload()
-                    continue
-                logger.info("stopping on %s", signal.Signals(signum).name)
-                break
-            systemd.notify("STOPPING=1")
-            self._tasks.start_soon(self._exit_on_second_signal, signals)
-            await self._drain()
 
     async def _exit_on_second_signal(self, signals: Any) -> None:
         async for signum in signals:

@@ -11,8 +11,6 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from rstmdb_protocol import (
     MAX_PAYLOAD_BYTES,
     InvalidRequest,
@@ -39,8 +37,12 @@ logger = logging.getLogger("rstmdb.session")
 
 OUT_BYTES = 256 * 1024
 """Answers of more than this are handed to the socket before the next request is handled."""
-TURN_SECS = 0.001
+CHECKED_BYTES = 32 * 1024
+"""After an answer of this or more a session looks at once whether it has to pause."""
+TURN_SECS = 0.0005
 """A connection that has more to be handled than this takes goes on after the others."""
+TURN_BYTES = 64 * 1024
+"""So does one of which so much arrived at once: event loops would read on and on."""
 HELD_BYTES = 4 * 1024 * 1024
 """Reading pauses while answers of more than this wait on one connection."""
 
@@ -97,68 +99,92 @@ class Session(Outbox):
         self.connection.feed(data)
         if self._reading:
             self.process()
+            if len(data) >= TURN_BYTES and self._reading:
+                self._end_turn()
 
     def process(self) -> None:
         """Handle requests until none is left, or too many answers wait."""
         self._began = perf_counter()
-        self._pack = self.connection.packer()
         try:
-            self._handle_all()
+            if not self.closing:
+                self._handle_all()
         except RemoteProtocolError as error:
             self._break_off(error)
-        self._count_answered()
+        if self._answered:
+            self._count_answered()
         self.flush()
         log = self._log
         if log.head > log.released:
             self.hub.commit_soon()
 
     def _handle_all(self) -> None:
-        """The hot path: a plain command costs no call here but its own and the encoding."""
+        """The hot path: a plain command costs no call here but its own and the encoding.
+
+        The clock is looked at after each eighth of them, and after all that may take long.
+        """
         held = self._held
         out = self._out
-        answered = self._answered
         gate = self._gate
-        rate = self._rate
-        observed = self.hub.observer is not None
-        out_bytes = 0
-        turn_ends = self._began + TURN_SECS
-        for request in self.connection.requests():
-            if self.closing:
-                break
-            if rate is not None and not rate.take(self._began):
-                self.refuse(request, refusals.over_rate(rate.per_second), count=False)
-            elif (accept := self.accepts.get(type(request))) is None:
-                self._handle_special(request)
-            else:
-                command, writes, op = accept
-                try:
-                    result, offset = command(request.params)  # type: ignore[union-attr]
-                except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
-                    self.refuse(request, error)
+        accepts = self.accepts
+        began = self._began
+        turn_ends = began + TURN_SECS
+        rare = self._rate is not None or self.hub.observer is not None
+        out_bytes = handled = run = 0
+        run_op = ""  # of the last `run` answers, which are counted together
+        try:
+            requests = self.connection.requests()
+            pack = self.connection.pack_answer
+            for request in requests:
+                accept = accepts.get(type(request))
+                if accept is None or rare:
+                    self._handle_rare(request)
+                    accepts = self.accepts  # AUTH changes it
+                    pack = self.connection.pack_answer  # HELLO changes it
+                    size = CHECKED_BYTES
                 else:
-                    if writes or request.meta is not None:  # type: ignore[union-attr]
-                        meta = self._response_meta(request, offset, writes)
+                    command, writes, op = accept
+                    try:
+                        result, offset = command(request.params)  # type: ignore[union-attr]
+                    except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
+                        self.refuse(request, error)
+                        size = CHECKED_BYTES
                     else:
-                        meta = UNSET
-                    payload = encode_ok(request.id, result, meta)
-                    size = len(payload)
-                    if observed or size > MAX_PAYLOAD_BYTES:
-                        self.send(request, payload, offset)
-                    elif held or offset > gate.released:
-                        self._hold(Held(request, payload, offset, self._began, op))
-                    else:
-                        out.append(self._pack(payload))
-                        answered[op] = answered.get(op, 0) + 1
-                        out_bytes += size
-            if held or out_bytes > OUT_BYTES or perf_counter() > turn_ends:
-                if out_bytes > OUT_BYTES:
-                    self.flush()
-                    out_bytes = 0
-                if self._gives_way(turn_ends):
-                    break
+                        if writes or request.meta is not None:  # type: ignore[union-attr]
+                            meta = self._response_meta(request, offset, writes)
+                            payload = encode_ok(request.id, result, meta)
+                        else:
+                            payload = encode_ok(request.id, result)
+                        size = len(payload)
+                        if size >= CHECKED_BYTES:
+                            self.send(request, payload, offset)
+                            out_bytes += size
+                        elif held or offset > gate.released:
+                            self._hold(Held(request, payload, offset, began, op))
+                            if len(held) >= self._max_inflight:
+                                size = CHECKED_BYTES
+                        else:
+                            out.append(pack(payload))
+                            out_bytes += size
+                            if op is run_op:
+                                run += 1
+                            else:
+                                self._note_answered(run_op, run)
+                                run_op, run = op, 1
+                handled += 1
+                if not handled & 7 or size >= CHECKED_BYTES:
+                    if out_bytes > OUT_BYTES:
+                        self.flush()
+                        out_bytes = 0
+                    if self._gives_way(turn_ends):
+                        break
+        finally:
+            if run:
+                self._durations[run_op].observe(perf_counter() - began, run)
 
     def _gives_way(self, turn_ends: float) -> bool:
         """Stop reading where too much waits, or where others have waited for long enough."""
+        if self.closing:
+            return True
         if (
             not self.writable
             or self.busy
@@ -168,15 +194,36 @@ class Session(Outbox):
             self._pause()
             return True
         if perf_counter() > turn_ends:
-            self._pause()
-            self.hub.turns.ask(self)
+            self._end_turn()
             return True
         return False
+
+    def _end_turn(self) -> None:
+        self._pause()
+        self.hub.turns.ask(self)
 
     def take_turn(self) -> None:
         """Go on with what had to wait for the others."""
         if not self._reading and self.writable:
             self._resume()
+
+    def _handle_rare(self, request: Request | InvalidRequest) -> None:
+        """What the hot path leaves aside: rates, observers, special commands, refusals."""
+        rate = self._rate
+        if rate is not None and not rate.take(self._began):
+            self.refuse(request, refusals.over_rate(rate.per_second), count=False)
+        elif isinstance(request, InvalidRequest) or (
+            (accept := self.accepts.get(type(request))) is None
+        ):
+            self._handle_special(request)
+        else:
+            command, writes, _ = accept
+            try:
+                result, offset = command(request.params)
+            except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
+                self.refuse(request, error)
+            else:
+                self.answer(request, result, offset, wrote=writes)
 
     def _handle_special(self, request: Request | InvalidRequest) -> None:
         """What touches the session itself, takes long, or is refused."""
@@ -252,5 +299,4 @@ class Session(Outbox):
         # The transport and this refer to each other: what was received must not wait for
         # a collection of garbage.
         self.connection = ServerConnection()
-        self._pack = self.connection.packer()
         self.hub.forget(self)

@@ -7,7 +7,7 @@ is never less than the time of the entry before.
 
 from ._events import apply_event
 from ._instances import create_instance, delete_instance, flush_all
-from ._machines import EngineOptions, put_machine
+from ._machines import EngineOptions, prepare_machine, put_machine
 
 __all__ = [
     "EngineOptions",
@@ -15,5 +15,6 @@ __all__ = [
     "create_instance",
     "delete_instance",
     "flush_all",
+    "prepare_machine",
     "put_machine",
 ]

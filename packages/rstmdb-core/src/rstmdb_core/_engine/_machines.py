@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from rstmdb_core._definition import checksum_of, read_definition
 from rstmdb_core._entries import PutMachine
 from rstmdb_core._errors import InvalidRequest, MachineVersionExists, MachineVersionLimitExceeded
+from rstmdb_core._machine import Blueprint
 from rstmdb_core._results import PutMachineResult, Repeat
 from rstmdb_core._state import State
 from rstmdb_core._values import check_name, shown
@@ -26,6 +26,17 @@ class EngineOptions(msgspec.Struct, frozen=True, gc=False):
     max_machine_versions: int = 0
 
 
+def prepare_machine(machine: str, version: int, definition: object) -> Blueprint:
+    """Do all of put_machine that needs no state: most of its work, on any thread.
+
+    `definition` is what JSON decodes to, or a Raw of JSON. Raises InvalidRequest for name,
+    version or definition.
+    """
+    check_name(machine, "machine")
+    check_version(version)
+    return Blueprint(definition, strict=True)
+
+
 def put_machine(
     state: State,
     options: EngineOptions,
@@ -37,13 +48,16 @@ def put_machine(
 ) -> PutMachine | Repeat:
     """Register a version of a machine; the same definition again is a Repeat.
 
+    `definition` is what `prepare_machine` takes, or what it made of that.
+
     Raises InvalidRequest (name, version, definition, or a checksum that is not the definition's),
     MachineVersionExists, MachineVersionLimitExceeded.
     """
-    check_name(machine, "machine")
-    check_version(version)
-    normal, guards = read_definition(definition, strict=True)
-    computed = checksum_of(normal)
+    if isinstance(definition, Blueprint):
+        blueprint = definition
+    else:
+        blueprint = prepare_machine(machine, version, definition)
+    computed = blueprint.checksum
     if checksum is not None and checksum.lower() != computed:
         raise InvalidRequest(
             f"checksum is {shown(checksum)}, but the definition's is {computed}",
@@ -74,8 +88,8 @@ def put_machine(
             max((known.offset for known in versions.values()), default=0),
         )
     timestamp = max(now_ms, state.last_timestamp)
-    entry = PutMachine(machine, version, computed, normal, timestamp)
-    state.prepared_for, state.prepared = entry, (normal, guards)
+    entry = PutMachine(machine, version, computed, blueprint.normal, timestamp)
+    state.prepared_for, state.prepared = entry, blueprint
     return entry
 
 

@@ -29,13 +29,13 @@ MAX_NESTING: Final = 64
 Literal: TypeAlias = int | float | str | bool | None
 
 
-class Field(msgspec.Struct, frozen=True):
+class Field(msgspec.Struct, frozen=True, gc=False):
     """A path into the context, true when its value is truthy."""
 
     path: tuple[str, ...]
 
 
-class Compare(msgspec.Struct, frozen=True):
+class Compare(msgspec.Struct, frozen=True, gc=False):
     """A field compared with a literal; `op` is one of == != > >= < <=."""
 
     path: tuple[str, ...]
@@ -43,19 +43,19 @@ class Compare(msgspec.Struct, frozen=True):
     value: Literal
 
 
-class Not(msgspec.Struct, frozen=True):
+class Not(msgspec.Struct, frozen=True, gc=False):
     """A negation."""
 
     operand: Node
 
 
-class And(msgspec.Struct, frozen=True):
+class And(msgspec.Struct, frozen=True, gc=False):
     """At least two operands, tried from the left, all of which must hold."""
 
     operands: tuple[Node, ...]
 
 
-class Or(msgspec.Struct, frozen=True):
+class Or(msgspec.Struct, frozen=True, gc=False):
     """At least two operands, tried from the left, one of which must hold."""
 
     operands: tuple[Node, ...]

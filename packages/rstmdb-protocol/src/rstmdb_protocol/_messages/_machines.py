@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import Raw
+
 from ._types import Count, JsonObject, MachineVersion, Message
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "MachineVersions",
     "PutMachineParams",
     "PutMachineResult",
+    "ReceivedPutMachineParams",
 ]
 
 
@@ -23,6 +26,15 @@ class PutMachineParams(Message, frozen=True):
     machine: str
     version: MachineVersion
     definition: Any
+    checksum: str | None = None
+
+
+class ReceivedPutMachineParams(Message, frozen=True):
+    """PutMachineParams as a server reads them: the definition is text until someone reads it."""
+
+    machine: str
+    version: MachineVersion
+    definition: Raw
     checksum: str | None = None
 
 

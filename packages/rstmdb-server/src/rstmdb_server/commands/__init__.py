@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rstmdb_protocol import BATCH_OPERATIONS, REQUEST_TYPES
+from rstmdb_protocol import REQUEST_TYPES
 
 from . import batch, instances, log, machines, session, watches
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
 
-__all__ = ["Command", "Plain", "Special", "batchable", "closed_tables", "open_tables"]
+__all__ = ["Command", "Plain", "Special", "closed_tables", "open_tables", "plain_commands"]
 
 Command = Callable[[Any], tuple[Any, int]]
 Plain = dict[type, tuple[Command, bool, str]]
@@ -28,22 +28,21 @@ Special = dict[type, Callable[["Session", Any], None]]
 BEFORE_AUTH = ("HELLO", "AUTH", "PING", "BYE")
 
 
-def batchable(hub: Hub) -> dict[str, Command]:
-    """The commands that may be part of a BATCH, by name."""
-    plain = {**machines.plain(hub.store), **instances.plain(hub.store)}
-    return {name: command for name, (command, _) in plain.items() if name in BATCH_OPERATIONS}
-
-
-def open_tables(hub: Hub) -> tuple[Plain, Special]:
-    """The commands of a session that may do everything."""
-    plain: dict[str, tuple[Command, bool]] = {
+def plain_commands(hub: Hub) -> dict[str, tuple[Command, bool]]:
+    """What can be done with params alone, by operation: the command, and whether it writes."""
+    return {
         **session.plain(hub),
         **machines.plain(hub.store),
         **instances.plain(hub.store),
         **log.plain(hub),
     }
+
+
+def open_tables(hub: Hub) -> tuple[Plain, Special]:
+    """The commands of a session that may do everything."""
     special = {
         **session.special(),
+        **machines.special(),
         **instances.special(),
         **batch.special(),
         **log.special(),
@@ -52,7 +51,7 @@ def open_tables(hub: Hub) -> tuple[Plain, Special]:
     return (
         {
             REQUEST_TYPES[name]: (*command, name)
-            for name, command in plain.items()
+            for name, command in hub.commands.items()
             if name not in special
         },
         {REQUEST_TYPES[name]: command for name, command in special.items()},

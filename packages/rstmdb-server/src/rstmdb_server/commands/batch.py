@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Raw
 
 from rstmdb_core import InvalidRequest as InvalidParams
@@ -23,7 +24,10 @@ from rstmdb_protocol import (
 from rstmdb_server.errors import RequestRefused, to_wire
 from rstmdb_storage import BatchAborted
 
+from . import machines
+
 if TYPE_CHECKING:
+    from rstmdb_server.hub import Hub
     from rstmdb_server.session import Session
     from rstmdb_storage import Answer
 
@@ -44,18 +48,57 @@ def _batch(session: Session, request: Request) -> None:
     params = request.params
     mode = params.mode or "best_effort"
     _validate(mode, params.ops, hub.config.limits.max_batch_ops)
-    commands = [_command(session, op) for op in params.ops]
+    ops = [(op.op, decode_params(op.op, op.params)) for op in params.ops]
+    puts = [params for op, params in ops if op == "PUT_MACHINE" and _is_valid(params)]
+
+    def run() -> Answer:
+        return _run(session, ops, atomic=mode == "atomic")
+
+    if not machines.takes_long(*puts):
+        result, offset = run()
+        session.answer(request, result, offset, wrote=True)
+        return
+
+    async def work() -> Answer:
+        try:
+            for index, (op, params) in enumerate(ops):
+                if op == "PUT_MACHINE" and _is_valid(params):
+                    ops[index] = op, await _prepared(hub, params)
+        finally:
+            session.busy = False
+        answer = run()
+        hub.commit_soon()
+        return answer
+
+    session.busy = True  # what follows on this connection comes after the batch
+    hub.answer_later(session, request, work, wrote=True)
+
+
+async def _prepared(hub: Hub, params: Any) -> Any:
+    """Params of a PUT_MACHINE whose definition has been read, or what they are refused with."""
+    try:
+        blueprint = await machines.prepare(hub, params)
+    except InvalidParams as error:
+        return InvalidRequest(None, error.message, details=error.details)
+    return msgspec.structs.replace(params, definition=blueprint)
+
+
+def _run(session: Session, ops: list[tuple[str, Any]], *, atomic: bool) -> Answer:
+    """Run a batch as one unit; its encoded answer, and the offset that this depends on.
+
+    Raises RequestRefused where the batch, being atomic, has changed nothing.
+    """
     encoded: list[bytes] = []
 
     def check(results: list[Any]) -> None:
         encoded.append(_encode_results(results))
 
+    commands = [_command(session, op, params) for op, params in ops]
     try:
-        _, offset = hub.store.batch(commands, atomic=mode == "atomic", check=check)
+        _, offset = session.hub.store.batch(commands, atomic=atomic, check=check)
     except BatchAborted as aborted:
-        _refuse_atomic(session, request, aborted)
-        return
-    session.answer(request, Raw(encoded[-1]), offset, wrote=True)
+        raise _refusal(ops[aborted.index][0], aborted) from aborted
+    return Raw(encoded[-1]), offset
 
 
 def _validate(mode: str, ops: list[BatchOp], limit: int) -> None:
@@ -80,16 +123,19 @@ def _validate(mode: str, ops: list[BatchOp], limit: int) -> None:
             )
 
 
-def _command(session: Session, op: BatchOp) -> Callable[[], Answer]:
-    command = session.hub.batchable[op.op]
-    params = decode_params(op.op, op.params)
-    if isinstance(params, InvalidRequest):
-        return partial(_invalid, params.message)
+def _command(session: Session, op: str, params: Any) -> Callable[[], Answer]:
+    if not _is_valid(params):
+        return partial(_invalid, params)
+    command, _ = session.hub.commands[op]
     return partial(command, params)
 
 
-def _invalid(message: str) -> Answer:
-    raise InvalidParams(message)
+def _is_valid(params: Any) -> bool:
+    return not isinstance(params, InvalidRequest)
+
+
+def _invalid(params: InvalidRequest) -> Answer:
+    raise InvalidParams(params.message, params.details)
 
 
 def _encode_results(results: list[Any]) -> bytes:
@@ -111,16 +157,15 @@ def _item(result: Any) -> dict[str, Any]:
     return {"status": "error", "result": None, "error": error_body(code, message, details)}
 
 
-def _refuse_atomic(session: Session, request: Request, aborted: BatchAborted) -> None:
-    op = request.params.ops[aborted.index].op
+def _refusal(op: str, aborted: BatchAborted) -> Exception:
+    """What an atomic batch is refused with; a bug's exception as it is."""
     wire = to_wire(aborted.cause)
     if wire is None:
-        raise aborted.cause
+        return aborted.cause
     code, message, details = wire
-    refusal = RequestRefused(
+    return RequestRefused(
         code,
         f"ops[{aborted.index}] ({op}): {message}; nothing was changed",
         {**(details or {}), "index": aborted.index, "op": op},
+        aborted.depends_on,
     )
-    payload, error = session.encode_refusal(request, refusal)
-    session.send(request, payload, aborted.depends_on, error=error)

@@ -107,7 +107,8 @@ def _list_instances(session: Session, request: Request) -> None:
             session.busy = False
         if store.epoch != epoch and offset > store.floors[epoch]:
             raise WriteFailed("the list rests on what could not be written", final=False)
-        return core.ListInstancesResult(encoded, total, has_more), offset
+        page = core.ListInstancesResult(encoded, total, has_more)  # type: ignore[arg-type] (JSON)
+        return page, offset
 
     session.busy = True  # one at a time on a connection: its next request waits for this
     hub.answer_later(session, request, work)

@@ -9,6 +9,7 @@ from rstmdb_protocol import (
     ErrorCode,
     Request,
     UnwatchResult,
+    WatchAllParams,
     WatchAllResult,
     WatchInstanceResult,
 )
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["special"]
 
+MAX_FILTER_NAMES = 1000
+"""In a WATCH_ALL's filters together: a subscription keeps them for as long as it lives."""
 FROM_OLDEST = 1
 """For WATCH_INSTANCE an offset of 0 counts as absent, so this is how to ask for all."""
 
@@ -60,6 +63,7 @@ def _watch_all(session: Session, request: Request) -> None:
     params = request.params
     store = session.hub.store
     _check_room(session)
+    _check_filters(params)
     head = store.log.head
     if params.from_offset is None:
         position = head
@@ -88,6 +92,19 @@ def _check_room(session: Session) -> None:
             ErrorCode.RATE_LIMITED,
             f"this connection has {limit} subscriptions, the most it may have; UNWATCH one first",
             {"max_subscriptions": limit},
+        )
+
+
+def _check_filters(params: WatchAllParams) -> None:
+    """Raise RequestRefused for more names than a subscription may have."""
+    filters = (params.machines, params.from_states, params.to_states, params.events)
+    count = sum(len(names) for names in filters if names is not None)
+    if count > MAX_FILTER_NAMES:
+        raise RequestRefused(
+            ErrorCode.BAD_REQUEST,
+            f"the filters name {count} machines, states and events; at most {MAX_FILTER_NAMES}"
+            " are allowed",
+            {"limit": MAX_FILTER_NAMES},
         )
 
 

@@ -55,12 +55,10 @@ class Metrics:
     def __init__(self) -> None:
         self.connections_total = 0
         self.connections_active = 0
-        self.requests: dict[str, int] = dict.fromkeys(OPERATIONS, 0)
-        """By operation."""
         self.errors: dict[str, int] = dict.fromkeys((code.value for code in ErrorCode), 0)
         """By code, as text."""
         self.request_duration = {name: Histogram(REQUEST_BOUNDS) for name in OPERATIONS}
-        """Seconds by operation."""
+        """Seconds by operation; with their count, they tell the requests handled as well."""
         self.subscriptions_active: dict[str, int] = dict.fromkeys(SUBSCRIPTION_TYPES, 0)
         self.events_forwarded: dict[str, int] = dict.fromkeys(SUBSCRIPTION_TYPES, 0)
         self.fsync_duration = Histogram(FSYNC_BOUNDS)

@@ -46,7 +46,8 @@ class _ServerCollector(Collector):
 def _from_counters(metrics: Metrics) -> Iterator[Metric]:
     yield _counter("connections", "Connections accepted.", metrics.connections_total)
     yield _gauge("connections_active", "Connections open now.", metrics.connections_active)
-    yield _counters("requests", "Requests handled.", "operation", metrics.requests)
+    requests = {name: duration.count for name, duration in metrics.request_duration.items()}
+    yield _counters("requests", "Requests handled.", "operation", requests)
     yield _counters("errors", "Errors answered.", "code", metrics.errors)
     durations = HistogramMetricFamily(
         "rstmdb_request_duration_seconds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rstmdb_protocol import FLAG_END_STREAM, FLAG_STREAM, EndMessage, encode_json
+from rstmdb_protocol import EndMessage, encode_json
 
 from ._live import LiveFeed
 from ._replay import Replay
@@ -121,7 +121,7 @@ class Subscriptions:
         self.drop(subscription)
         if "watch_end" in session.connection.features:
             message = encode_json(EndMessage(subscription.id, reason, resume_from))
-            session.push(message, FLAG_STREAM | FLAG_END_STREAM)
+            session.push_last(message)
             session.flush()
         elif reason != "instance_deleted":
             # A client that knows no end message understands a closed connection.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import rstmdb_core as core
-from rstmdb_protocol import FLAG_STREAM
 
 from ._encoded import Encoded, prefix_of
 from ._filter import EventFilter
@@ -91,4 +90,4 @@ class Subscription:
 
     def deliver(self, encoded: Encoded) -> None:
         """Queue an event for the session."""
-        self.session.push(encoded.payload(self.prefix, self.include_ctx), FLAG_STREAM)
+        self.session.push(encoded.payload(self.prefix, self.include_ctx))

@@ -31,6 +31,9 @@ class CallbackTransport(asyncio.Protocol):
         self._left_bytes = 0
         """What goes to the socket in later passes of the loop."""
         self._full = False
+        """The socket takes nothing more for now."""
+        self._held_up = False
+        """The session was told to write no more for now."""
         self._closing = False
         self.peer = "?"
 
@@ -43,6 +46,8 @@ class CallbackTransport(asyncio.Protocol):
         self._send = self._transport.write
         self._session = Session(self._hub, self, self._accepted)
         self._hub.admit(self._session)
+        self.data_received = self._session.receive  # type: ignore[method-assign]
+        self._transport.set_protocol(self)  # loops keep the method that they found at first
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
@@ -52,8 +57,12 @@ class CallbackTransport(asyncio.Protocol):
         """The client sends nothing more; its answers still leave, but under TLS."""
         self._session.close()
         self._session.flush()
-        plain = self._transport.get_extra_info("sslcontext") is None
-        return plain and self._session.has_pending
+        if self._transport.get_extra_info("sslcontext") is not None:
+            for data in self._left:
+                self._send(data)
+            self._drop_left()
+            return False
+        return self._session.has_pending or bool(self._left)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -63,15 +72,12 @@ class CallbackTransport(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
         self._full = True
-        self._session.pause_writing()
+        self._hold_up()
 
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
         self._full = False
-        if self._left:
-            self._send_piece()
-        else:
-            self._session.resume_writing()
+        self._send_piece()
 
     def pause_reading(self) -> None:
         """Read nothing more until resume_reading."""
@@ -95,25 +101,32 @@ class CallbackTransport(asyncio.Protocol):
         self._left.append(memoryview(data))
         self._left_bytes += len(data)
         if begins:
-            self._session.pause_writing()
             self._send_piece()
+        if self._left_bytes > WRITE_HIGH_BYTES:
+            self._hold_up()
 
     def _send_piece(self) -> None:
         """Hand over one piece, and the next one after all others have had their turn."""
-        if not self._left or self._full:
+        if self._full:
             return
-        data = self._left.popleft()
-        if len(data) > PIECE_BYTES:
-            self._left.appendleft(data[PIECE_BYTES:])
-            data = data[:PIECE_BYTES]
-        self._left_bytes -= len(data)
-        self._send(data)
+        if self._left:
+            data = self._left.popleft()
+            if len(data) > PIECE_BYTES:
+                self._left.appendleft(data[PIECE_BYTES:])
+                data = data[:PIECE_BYTES]
+            self._left_bytes -= len(data)
+            self._send(data)
         if self._left:
             self._hub.call_soon(self._send_piece)
         elif self._closing:
             self._transport.close()
-        elif not self._full:
+        elif self._held_up and not self._full:
+            self._held_up = False
             self._session.resume_writing()
+
+    def _hold_up(self) -> None:
+        self._held_up = True
+        self._session.pause_writing()
 
     def _drop_left(self) -> None:
         self._left.clear()
