@@ -107,14 +107,14 @@ def _list_instances(session: Session, request: Request) -> None:
             session.busy = False
         if store.epoch != epoch and offset > store.floors[epoch]:
             raise WriteFailed("the list rests on what could not be written", final=False)
-        page = core.ListInstancesResult(encoded, total, has_more)  # type: ignore[arg-type] (JSON)
-        return page, offset
+        return core.ListInstancesResult(encoded, total, has_more), offset
 
     session.busy = True  # one at a time on a connection: its next request waits for this
     hub.answer_later(session, request, work)
 
 
-async def _encode_in_slices(instances: list[core.Instance]) -> Raw:
+async def _encode_in_slices(instances: list[core.Instance]) -> Any:
+    """The items as msgspec.Raw, which goes into a result in the place of the list."""
     slices = []
     for start in range(0, len(instances), SLICE_INSTANCES):
         await anyio.lowlevel.checkpoint()
