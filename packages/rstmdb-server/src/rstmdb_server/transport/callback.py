@@ -138,7 +138,8 @@ class CallbackTransport(asyncio.Protocol):
 
     def is_gone(self) -> bool:
         """Whether the peer is: while reading is paused, no callback tells of a reset."""
-        return is_reset(self._transport.get_extra_info("socket"))
+        transport = self._transport
+        return transport.is_closing() or is_reset(transport.get_extra_info("socket"))
 
     def close(self) -> None:
         """Send what is queued, then close."""
