@@ -52,7 +52,7 @@ def crowd(besiege: Besiege, folder: Path, *, idle: int, watchers: int, events: i
     with Crowd(host, port, idle=idle, watchers=watchers) as people:
         siege.withstands(
             f"{idle:,} idle, {watchers:,} watchers, {WRITERS} writers, {events:,} events",
-            attack, seconds=0, tries=1, stall_ms=250, growth_bytes=256 << 20,
+            attack, seconds=0, tries=1, growth_bytes=256 << 20,
         )  # fmt: skip
         offsets = sorted(offset for into in acknowledged for offset, _ in into)
         found = people.check(folder, offsets)

@@ -44,7 +44,7 @@ def test_a_connection_that_pipelines_without_end_and_reads_takes_turns(siege: Si
             greedy.shutdown(socket.SHUT_RDWR)
             sender.join()
 
-    siege.withstands("PING pipelined without end, read", attack, seconds=1, stall_ms=STALL_MS)
+    siege.withstands("PING pipelined without end, read", attack, seconds=1)
 
 
 def test_log_reads_that_are_pipelined_are_done_one_by_one(siege: Siege) -> None:
@@ -56,7 +56,7 @@ def test_log_reads_that_are_pipelined_are_done_one_by_one(siege: Siege) -> None:
             with contextlib.suppress(TimeoutError):
                 deaf.sendall(WAL_READ * 100_000)
 
-    siege.withstands("100,000 x WAL_READ pipelined, unread", attack, stall_ms=STALL_MS)
+    siege.withstands("100,000 x WAL_READ pipelined, unread", attack)
 
 
 def test_log_reads_of_connections_that_are_gone_are_not_done(siege: Siege) -> None:
@@ -69,7 +69,7 @@ def test_log_reads_of_connections_that_are_gone_are_not_done(siege: Siege) -> No
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
 
-    siege.withstands("WAL_READ pipelined and reset", attack, stall_ms=STALL_MS)
+    siege.withstands("WAL_READ pipelined and reset", attack)
 
 
 def test_large_messages_leave_nothing_in_memory_once_their_connections_are_gone(

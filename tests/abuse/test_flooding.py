@@ -32,12 +32,12 @@ def reset(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "request_", "stall_ms"),
-    [("GET_INSTANCE", GET, 100), ("APPLY_EVENT", APPLY, 50), ("WAL_STATS", STATS, 50)],
+    ("name", "request_"),
+    [("GET_INSTANCE", GET), ("APPLY_EVENT", APPLY), ("WAL_STATS", STATS)],
     ids=["reads", "writes", "statistics"],
 )
 def test_a_hundred_thousand_pipelined_requests_unread_starve_nobody(
-    siege: Siege, name: str, request_: bytes, stall_ms: float
+    siege: Siege, name: str, request_: bytes
 ) -> None:
     """The server stops to read once nobody takes its answers; the sender stands still."""
 
@@ -47,7 +47,7 @@ def test_a_hundred_thousand_pipelined_requests_unread_starve_nobody(
             with contextlib.suppress(TimeoutError):  # what the kernel's buffers hold is sent
                 deaf.sendall(request_ * 100_000)
 
-    siege.withstands(f"100,000 x {name} pipelined, unread", attack, stall_ms=stall_ms)
+    siege.withstands(f"100,000 x {name} pipelined, unread", attack)
 
 
 def test_a_reconnect_storm_is_nothing_to_the_others(siege: Siege) -> None:
@@ -138,7 +138,7 @@ def idle_connections(besiege: Besiege, count: int) -> None:
 
         # 2 KiB a session would be 20 MiB; what the kernel holds is not the process's.
         siege.withstands(f"{count:,} connections opened", attack, seconds=0, tries=1,
-                         stall_ms=50, growth_bytes=count * 16_384 + (16 << 20))  # fmt: skip
+                         growth_bytes=count * 16_384 + (16 << 20))  # fmt: skip
         siege.withstands(f"{count:,} connections idle", lambda: time.sleep(1), seconds=3)
         with siege.connect() as wire:
             assert wire.call("INFO")["connections"] >= count
@@ -170,7 +170,7 @@ def test_requests_over_the_rate_are_refused_and_the_connection_stays(besiege: Be
             time.sleep(0.1)
             assert wire.call("PING") == {"pong": True}
 
-    siege.withstands("requests over the rate", attack, stall_ms=250)
+    siege.withstands("requests over the rate", attack)
 
 
 def test_buffers_of_all_connections_together_are_bounded(besiege: Besiege) -> None:
@@ -189,8 +189,7 @@ def test_buffers_of_all_connections_together_are_bounded(besiege: Besiege) -> No
                 deaf.sendall(GET * 40)
             time.sleep(1.5)  # the limit is looked at once a second
 
-    siege.withstands("50 deaf clients want 36 MB each", attack, growth_bytes=128 << 20,
-                     stall_ms=250)  # fmt: skip
+    siege.withstands("50 deaf clients want 36 MB each", attack, growth_bytes=128 << 20)
 
 
 def test_a_batch_of_the_most_expensive_ops_is_one_request_like_any_other(siege: Siege) -> None:

@@ -172,7 +172,7 @@ def read_nothing_then_all(siege: Siege, events: int, silent_secs: float, watcher
 
         siege.withstands(
             f"{watchers} watcher(s) deaf for {silent_secs:.0f} s, {events:,} events",
-            attack, seconds=0, tries=1, stall_ms=250,
+            attack, seconds=0, tries=1,
         )  # fmt: skip
 
         def read(wire: Wire, seen: list[tuple[int, int]]) -> None:
@@ -192,7 +192,7 @@ def read_nothing_then_all(siege: Siege, events: int, silent_secs: float, watcher
             assert all(seen == wanted for seen in found)
 
         siege.withstands(f"{watchers} watcher(s) catch up on {events:,} events", catch_up,
-                         seconds=0, tries=1, stall_ms=250)  # fmt: skip
+                         seconds=0, tries=1)  # fmt: skip
         live = write_events(siege, 1, events)
         for wire in deaf:
             assert wire.event()["wal_offset"] == live[0]

@@ -46,7 +46,7 @@ def many(besiege: Besiege, count: int) -> None:
         siege.withstands(
             f"{count:,} subscriptions to an instance made",
             lambda: wires.extend(watch(siege, stack, count, "WATCH_INSTANCE", params)),
-            seconds=0, growth_bytes=count * 2048 + (16 << 20), stall_ms=50,
+            seconds=0, growth_bytes=count * 2048 + (16 << 20),
         )  # fmt: skip
         siege.withstands(f"{count:,} subscriptions to an instance, silent", lambda: time.sleep(1),
                          seconds=2)  # fmt: skip
@@ -56,8 +56,7 @@ def many(besiege: Besiege, count: int) -> None:
             assert {event["wal_offset"] for event in events} == {offset}
             assert len({event["subscription_id"] for event in events}) == len(events)
         with stack.pop_all():
-            siege.withstands(f"{count:,} subscriptions closed", lambda: None, seconds=0.5,
-                             stall_ms=50)  # fmt: skip
+            siege.withstands(f"{count:,} subscriptions closed", lambda: None, seconds=0.5)
 
 
 def test_many_subscriptions_get_one_event_each_and_cost_the_others_nothing(
@@ -116,7 +115,7 @@ def test_watching_and_unwatching_without_end_leaves_nothing(siege: Siege) -> Non
                 found = wire.call("WATCH_ALL", machines=["nobody"], from_offset=0)
                 assert wire.call("UNWATCH", subscription_id=found["subscription_id"])["removed"]
 
-    siege.withstands("watch and unwatch without end", attack, stall_ms=100)
+    siege.withstands("watch and unwatch without end", attack)
 
 
 def test_filters_of_a_hundred_thousand_names_are_taken_or_refused_quickly(siege: Siege) -> None:
@@ -145,4 +144,4 @@ def test_replays_of_the_whole_log_by_many_watchers_at_once(siege: Siege) -> None
                 assert wire.receive()["status"] == "ok"
                 assert wire.event()["wal_offset"] > 0
 
-    siege.withstands("50 replays of the whole log, broken off", attack, seconds=1.0, stall_ms=250)
+    siege.withstands("50 replays of the whole log, broken off", attack, seconds=1.0)

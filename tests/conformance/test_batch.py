@@ -124,3 +124,14 @@ def test_a_batch_larger_than_a_segment_is_still_one_unit(orders: Wire) -> None:
         ],
     )  # fmt: skip
     assert orders.call("LIST_INSTANCES")["total"] == 13
+
+
+def test_the_lists_of_a_batch_hold_ten_thousand_instances_together(orders: Wire) -> None:
+    ops = [{"op": "CREATE_INSTANCE", "params": {"machine": "order", "version": 1}}] * 100
+    for _ in range(41):
+        orders.call("BATCH", ops=ops)
+    part = {"op": "LIST_INSTANCES", "params": {"limit": 4_000}}
+    results = orders.call("BATCH", ops=[part] * 4)["results"]
+    assert [result["status"] for result in results] == ["ok", "ok", "error", "error"]
+    assert results[2]["error"]["code"] == "BAD_REQUEST"
+    assert "10000 instances together" in results[2]["error"]["message"]

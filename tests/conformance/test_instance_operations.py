@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import uuid
 from typing import Any
 
@@ -237,3 +239,48 @@ def test_lists_page_by_offset_and_by_id(orders: Wire) -> None:
     assert after["has_more"] is False
     assert orders.call("LIST_INSTANCES", machine="nope")["total"] == 0
     assert orders.call("LIST_INSTANCES", state="nope")["instances"] == []
+
+
+def fill(wire: Wire, machine: str, count: int) -> None:
+    for start in range(0, count, 100):
+        ops = [{"op": "CREATE_INSTANCE",
+                "params": {"machine": machine, "version": 1, "instance_id": f"{machine}-{n}"}}
+               for n in range(start, min(start + 100, count))]  # fmt: skip
+        wire.call("BATCH", ops=ops)
+
+
+def test_a_long_list_is_one_moment_and_keeps_its_place_among_the_answers(orders: Wire) -> None:
+    definition = {"states": ["x"], "initial": "x", "transitions": []}
+    orders.call("PUT_MACHINE", machine="many", version=1, definition=definition)
+    fill(orders, "many", 3_000)
+    asked = [
+        orders.send("LIST_INSTANCES", {"machine": "many", "limit": 10_000}),
+        orders.send("DELETE_INSTANCE", {"instance_id": "many-7"}),
+        orders.send("LIST_INSTANCES", {"machine": "many", "limit": 2_999, "offset": 1}),
+        orders.send("LIST_INSTANCES", {"machine": "many", "limit": 1_000, "after": "nobody"}),
+    ]
+    answers = [orders.receive() for _ in asked]
+    assert [answer["id"] for answer in answers] == asked
+    whole, deleted, later, refused = answers
+    assert [item["id"] for item in whole["result"]["instances"]] == [
+        f"many-{n}" for n in range(3_000)
+    ]
+    assert whole["result"]["total"] == 3_000
+    assert whole["result"]["has_more"] is False
+    assert deleted["result"]["deleted"] is True
+    assert [item["id"] for item in later["result"]["instances"]] == [
+        f"many-{n}" for n in range(1, 3_000) if n != 7
+    ]
+    assert refused["error"]["code"] == "INSTANCE_NOT_FOUND"
+
+
+def test_a_half_open_peer_gets_a_long_answer_whole(orders: Wire) -> None:
+    orders.call("CREATE_INSTANCE", machine="order", version=1, instance_id="long",
+                initial_ctx={"text": "x" * 900_000})  # fmt: skip
+    if isinstance(orders.socket, ssl.SSLSocket):
+        pytest.skip("TLS has no half-open connections here")
+    asked = [orders.send("GET_INSTANCE", {"instance_id": "long"}) for _ in range(3)]
+    orders.socket.shutdown(socket.SHUT_WR)
+    for request_id in asked:
+        assert len(orders.response(request_id)["result"]["ctx"]["text"]) == 900_000
+    assert orders.closed_by_server()

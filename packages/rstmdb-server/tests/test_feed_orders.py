@@ -63,6 +63,9 @@ class Socket:
     def close(self) -> None:
         self.closed = True
 
+    def is_gone(self) -> bool:
+        return self.closed
+
     def abort(self) -> None:
         self.closed = True
 

@@ -46,6 +46,11 @@ class InstanceMap:
         """Return the instance of an id, or None."""
         return self._shards[hash(instance_id) & _MASK].get(instance_id)
 
+    def all_of(self, ids: Iterable[str]) -> list[Instance]:
+        """Return the instances of these ids; raise KeyError for one that there is not."""
+        shards = self._shards
+        return [shards[hash(instance_id) & _MASK][instance_id] for instance_id in ids]
+
     def put(self, instance: Instance) -> None:
         """Hold an instance under its id, in the place of the one before."""
         instance_id = instance.id

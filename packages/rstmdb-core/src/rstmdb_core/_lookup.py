@@ -104,8 +104,7 @@ def list_instances(
     ids = _walk(indexes, position, offset)
     page = list(islice(ids, limit))
     has_more = next(ids, None) is not None
-    instances = state.instances
-    return [instances[instance_id] for instance_id in page], total, has_more
+    return state.instances.all_of(page), total, has_more
 
 
 def list_depends_on(state: State, machine: str | None = None) -> int:

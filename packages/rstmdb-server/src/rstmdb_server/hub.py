@@ -23,10 +23,11 @@ from .metrics import Gauges, Metrics
 from .outbox import Outbox
 from .session import Session
 from .subscriptions import Subscriptions
+from .turns import Turns
 
 __all__ = ["Hub"]
 
-READERS = 2
+READERS = 1
 """WAL_READs that run at one time: each of their threads takes time from the event loop."""
 COMPILERS = 1
 """Definitions that are read at one time, for the same reason."""
@@ -71,7 +72,10 @@ class Hub:
         self.open_tables = open_tables(self)
         self.closed_tables = closed_tables(self)
         self.call_soon = loop.call_soon
+        self.turns = Turns(loop.call_soon)
         self.readers = anyio.Semaphore(READERS)
+        self.lists = anyio.Lock()
+        """Long lists are encoded one at a time, so that what they cost a pass is bounded."""
         self.compilers = anyio.Semaphore(COMPILERS)
         self.subscriptions = Subscriptions(self, loop)
         store.snapshot_taken = lambda ms: metrics.snapshot_duration.observe(ms / 1000)

@@ -146,8 +146,8 @@ async def _recover(config: Config, metrics: Metrics) -> tuple[Store, Callable[[]
     store, unlock = await anyio.to_thread.run_sync(_open, config)
     gc.freeze()
     gc.enable()
-    gc.set_threshold(50_000, 100, 1000)
-    sys.setswitchinterval(0.0005)  # threads that read the log give way to the event loop sooner
+    gc.set_threshold(10_000, 500, 1000)
+    sys.setswitchinterval(0.0001)  # threads that read the log give way to the event loop sooner
     metrics.recovery_seconds = store.recovered.seconds
     return store, unlock
 

@@ -200,9 +200,9 @@ class Session(Outbox):
 
     def _end_turn(self) -> None:
         self._pause()
-        self.hub.call_soon(self._take_turn)
+        self.hub.turns.ask(self)
 
-    def _take_turn(self) -> None:
+    def take_turn(self) -> None:
         """Go on with what had to wait for the others."""
         if not self._reading and self.writable:
             self._resume()
@@ -253,17 +253,21 @@ class Session(Outbox):
     def release(self) -> None:
         """Let go of the answers that may leave now, and read on where that makes room."""
         super().release()
-        if not self._reading and self.writable:
-            self._resume()
+        if not self._reading and self.writable and self._has_room():
+            self.hub.turns.ask(self)
+
+    def _has_room(self) -> bool:
+        """Whether what waits leaves room for more requests."""
+        if self.closing or self.busy:
+            return False
+        return len(self._held) <= self._max_inflight // 2
 
     def _pause(self) -> None:
         self._reading = False
         self.transport.pause_reading()
 
     def _resume(self) -> None:
-        if self.closing or self.busy:
-            return
-        if len(self._held) > self.hub.config.limits.max_inflight // 2:
+        if not self._has_room():
             return
         self._reading = True
         self.process()
@@ -280,7 +284,7 @@ class Session(Outbox):
         for subscription in list(self.subscriptions.values()):
             subscription.wake()
         if not self._reading:
-            self._resume()
+            self.hub.turns.ask(self)
 
     def close(self) -> None:
         """Send what is left, then close the connection."""

@@ -17,14 +17,14 @@ __all__ = ["read_events", "read_records"]
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-MAX_PAGE_BYTES = 12 * 1024 * 1024
+MAX_PAGE_BYTES = 4 * 1024 * 1024
 EVENT_PAGE_BYTES = 1024 * 1024
 
 _WATCHED = (core.ApplyEvent, core.DeleteInstance, core.FlushAll)
 
 
 def read_records(log: Log, from_offset: int, limit: int | None) -> WalReadResult:
-    """A page of at most `limit` (100 unless given, 1000 at most) records and 12 MiB of JSON.
+    """A page of at most `limit` (100 unless given, 1000 at most) records and 4 MiB of JSON.
 
     Raises OffsetGone below the oldest record kept.
     """

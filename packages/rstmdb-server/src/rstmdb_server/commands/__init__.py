@@ -43,6 +43,7 @@ def open_tables(hub: Hub) -> tuple[Plain, Special]:
     special = {
         **session.special(),
         **machines.special(),
+        **instances.special(),
         **batch.special(),
         **log.special(),
         **watches.special(),

@@ -36,6 +36,8 @@ __all__ = ["special"]
 MODES = ("atomic", "best_effort")
 ENVELOPE_BYTES = 2048
 """Room for the envelope around a batch's results."""
+MAX_LISTED = 10_000
+"""Instances that all LIST_INSTANCES of a batch hold together: as many as one alone."""
 
 
 def special() -> dict[str, Callable[[Session, Any], None]]:
@@ -93,7 +95,8 @@ def _run(session: Session, ops: list[tuple[str, Any]], *, atomic: bool) -> Answe
     def check(results: list[Any]) -> None:
         encoded.append(_encode_results(results))
 
-    commands = [_command(session, op, params) for op, params in ops]
+    lists = _Lists()
+    commands = [_command(session, op, params, lists) for op, params in ops]
     try:
         _, offset = session.hub.store.batch(commands, atomic=atomic, check=check)
     except BatchAborted as aborted:
@@ -123,10 +126,31 @@ def _validate(mode: str, ops: list[BatchOp], limit: int) -> None:
             )
 
 
-def _command(session: Session, op: str, params: Any) -> Callable[[], Answer]:
+class _Lists:
+    """What the lists of one batch may still hold: a batch is done in one go."""
+
+    def __init__(self) -> None:
+        self._room = MAX_LISTED
+
+    def list(self, command: Callable[[Any], Answer], params: Any) -> Answer:
+        """A page, if there is room for it. Raises InvalidParams."""
+        if self._room > 0:
+            result, offset = command(params)
+            self._room -= len(result.instances)
+            if self._room >= 0:
+                return result, offset
+        raise InvalidParams(
+            f"the lists of a batch hold {MAX_LISTED} instances together, no more; "
+            "use smaller limits, or a request for each list"
+        )
+
+
+def _command(session: Session, op: str, params: Any, lists: _Lists) -> Callable[[], Answer]:
     if not _is_valid(params):
         return partial(_invalid, params)
     command, _ = session.hub.commands[op]
+    if op == "LIST_INSTANCES":
+        return partial(lists.list, command, params)
     return partial(command, params)
 
 

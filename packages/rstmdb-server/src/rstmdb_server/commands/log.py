@@ -54,6 +54,9 @@ def _wal_read(session: Session, request: Request) -> None:
     async def work() -> tuple[Any, int]:
         try:
             async with hub.readers:
+                if session.transport.is_gone():
+                    session.transport.abort()
+                    return None, 0
                 page = await hub.run_blocking(hub.store.wal_read, params.from_offset, params.limit)
         finally:
             session.busy = False

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from typing import Any, Protocol
 
-__all__ = ["Listener", "Transport", "keep_alive"]
+__all__ = ["Listener", "Transport", "is_reset", "keep_alive"]
 
 KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -25,6 +25,14 @@ def keep_alive(sock: Any) -> None:
                 sock.setsockopt(level, option, value)
 
 
+def is_reset(sock: Any) -> bool:
+    """Whether the peer has reset the connection; the socket tells it once."""
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    except OSError:
+        return True
+
+
 class Transport(Protocol):
     """What a session needs of its socket."""
 
@@ -41,6 +49,9 @@ class Transport(Protocol):
 
     def resume_reading(self) -> None:
         """Read on."""
+
+    def is_gone(self) -> bool:
+        """Whether the peer is: while reading is paused, no callback tells of a reset."""
 
     def close(self) -> None:
         """Send what is queued, then close."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from rstmdb_server.session import Session
 
-from . import keep_alive
+from . import is_reset, keep_alive
 
 if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["CallbackListener", "CallbackTransport"]
 
 WRITE_HIGH_BYTES = 256 * 1024
+PIECE_BYTES = 128 * 1024
+"""Handed to the socket in one pass of the loop: a send of megabytes takes milliseconds."""
 
 
 class CallbackTransport(asyncio.Protocol):
@@ -24,6 +27,14 @@ class CallbackTransport(asyncio.Protocol):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._accepted = hub.monotonic()  # before the TLS handshake
+        self._left: deque[memoryview] = deque()
+        self._left_bytes = 0
+        """What goes to the socket in later passes of the loop."""
+        self._full = False
+        """The socket takes nothing more for now."""
+        self._held_up = False
+        """The session was told to write no more for now."""
+        self._closing = False
         self.peer = "?"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -32,7 +43,7 @@ class CallbackTransport(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self.peer = str(self._transport.get_extra_info("peername"))
         keep_alive(self._transport.get_extra_info("socket"))
-        self.write = self._transport.write  # type: ignore[method-assign]
+        self._send = self._transport.write
         self._session = Session(self._hub, self, self._accepted)
         self._hub.admit(self._session)
         self.data_received = self._session.receive  # type: ignore[method-assign]
@@ -46,22 +57,29 @@ class CallbackTransport(asyncio.Protocol):
         """The client sends nothing more; its answers still leave, but under TLS."""
         self._session.close()
         self._session.flush()
-        plain = self._transport.get_extra_info("sslcontext") is None
-        return plain and self._session.has_pending
+        if self._transport.get_extra_info("sslcontext") is not None:
+            for data in self._left:
+                self._send(data)
+            self._drop_left()
+            return False
+        return self._session.has_pending or bool(self._left)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._drop_left()
         self._session.lost()
         # What refers to each other would wait for the garbage collector, thousands together.
         del self._session, self.data_received, self.write
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        self._session.pause_writing()
+        self._full = True
+        self._hold_up()
 
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
-        self._session.resume_writing()
+        self._full = False
+        self._send_piece()
 
     def pause_reading(self) -> None:
         """Read nothing more until resume_reading."""
@@ -75,18 +93,67 @@ class CallbackTransport(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the socket."""
-        self._transport.write(data)
+        if self._left or len(data) > PIECE_BYTES:
+            self._write_in_pieces(data)
+        else:
+            self._send(data)
+
+    def _write_in_pieces(self, data: bytes) -> None:
+        begins = not self._left
+        self._left.append(memoryview(data))
+        self._left_bytes += len(data)
+        if begins:
+            self._send_piece()
+        if self._left_bytes > WRITE_HIGH_BYTES:
+            self._hold_up()
+
+    def _send_piece(self) -> None:
+        """Hand over one piece, and the next one after all others have had their turn."""
+        if self._full:
+            return
+        if self._left:
+            data = self._left.popleft()
+            if len(data) > PIECE_BYTES:
+                self._left.appendleft(data[PIECE_BYTES:])
+                data = data[:PIECE_BYTES]
+            self._left_bytes -= len(data)
+            self._send(data)
+        if self._left:
+            self._hub.call_soon(self._send_piece)
+        elif self._closing:
+            self._transport.close()
+        elif self._held_up and not self._full:
+            self._held_up = False
+            self._session.resume_writing()
+
+    def _hold_up(self) -> None:
+        self._held_up = True
+        self._session.pause_writing()
+
+    def _drop_left(self) -> None:
+        self._left.clear()
+        self._left_bytes = 0
 
     def buffered(self) -> int:
         """Bytes queued that the socket has not taken."""
-        return self._transport.get_write_buffer_size()
+        return self._left_bytes + self._transport.get_write_buffer_size()
+
+    def is_gone(self) -> bool:
+        """Whether the peer is: while reading is paused, no callback tells of a reset."""
+        transport = self._transport
+        return transport.is_closing() or is_reset(transport.get_extra_info("socket"))
 
     def close(self) -> None:
         """Send what is queued, then close."""
-        self._transport.close()
+        self._closing = True
+        if self._left:
+            self.pause_reading()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
+        self._drop_left()
         self._transport.abort()
 
 

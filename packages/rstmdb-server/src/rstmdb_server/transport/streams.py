@@ -13,7 +13,7 @@ from anyio.streams.tls import TLSStream
 
 from rstmdb_server.session import Session
 
-from . import keep_alive
+from . import is_reset, keep_alive
 
 if TYPE_CHECKING:
     from rstmdb_server.hub import Hub
@@ -65,6 +65,10 @@ class StreamTransport:
     def resume_reading(self) -> None:
         """Read on."""
         self._may_read.set()
+
+    def is_gone(self) -> bool:
+        """Whether the peer is: while reading is paused, no read tells of a reset."""
+        return is_reset(self._stream.extra(SocketAttribute.raw_socket))  # noqa: S610 (no Django)
 
     def close(self) -> None:
         """Send what is queued, then close."""
