@@ -55,6 +55,9 @@ class Sink:
     def resume_reading(self) -> None:
         """As above."""
 
+    def is_gone(self) -> bool:
+        return False
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -68,8 +68,9 @@ class CallbackTransport(asyncio.Protocol):
         """The connection is gone."""
         self._drop_left()
         self._session.lost()
+        self._held_up = self._closing = False
         # What refers to each other would wait for the garbage collector, thousands together.
-        del self._session, self.data_received, self.write
+        del self._session, self.data_received
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
