@@ -39,7 +39,7 @@ OUT_BYTES = 256 * 1024
 """Answers of more than this are handed to the socket before the next request is handled."""
 CHECKED_BYTES = 32 * 1024
 """After an answer of this or more a session looks at once whether it has to pause."""
-TURN_SECS = 0.0005
+TURN_SECS = 0.001
 """A connection that has more to be handled than this takes goes on after the others."""
 TURN_BYTES = 64 * 1024
 """So does one of which so much arrived at once: event loops would read on and on."""
