@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rstmdb_core import InstanceNotFound, InvalidRequest, State, list_instances_result
 from rstmdb_core._index import Index
+from rstmdb_core._lookup import _far
 from rstmdb_core.testing import MemoryEngine
 
 MACHINE: dict[str, Any] = {
@@ -135,4 +137,41 @@ def test_an_index_is_a_sorted_list(steps: list[tuple[str, int]], data: st.DataOb
         at = data.draw(st.integers(0, len(names) - 1))
         assert list(index.skip(at)) == names[at:]
         assert list(index.after(model[at][0])) == names[at + 1 :]
+        assert index.rank(model[at][0]) == at + 1
         assert list(index.items_after(model[at][0])) == model[at + 1 :]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_page_of_several_machines_is_a_slice_of_the_whole_list(seed: int) -> None:
+    """Thousands of instances, so that each list has several chunks, some of them sparse."""
+    rng = random.Random(seed)
+    engine = MemoryEngine()
+    machines = ["m", "n", "o"]
+    for machine in machines:
+        engine.put_machine(machine, 1, MACHINE)
+    for number in range(6000):
+        # Long runs of one machine beside single ones: chunks that overlap others, or span many.
+        machine = machines[number // 1500 % 3] if rng.random() < 0.9 else rng.choice(machines)
+        engine.create(f"i{number}", machine, 1)
+    state = engine.state
+    for _ in range(3000):
+        name = f"i{rng.randrange(6000)}"
+        engine.apply(name, "b" if state.get_instance(name).state == "a" else "a")
+    for wanted in ("a", "b", None):
+        whole = ids(state, None, wanted, 10_000)
+        assert len(whole) > 1000
+        for _ in range(60):
+            skip, limit = rng.randrange(len(whole) + 10), rng.randrange(1, 20)
+            assert ids(state, None, wanted, limit, skip) == whole[skip : skip + limit]
+            first = rng.randrange(len(whole))
+            found = ids(state, None, wanted, limit, skip, whole[first])
+            assert found == whole[first + 1 + skip :][:limit]
+
+
+def test_a_far_offset_among_several_machines_costs_no_walk_over_all_before_it() -> None:
+    lists = [Index(name, ((f"{name}{n}", n * 3 + at) for n in range(100_000)))
+             for at, name in enumerate("abc")]  # fmt: skip
+    skip = 250_000
+    position = _far(lists, skip)
+    reached = sum(index.rank(position) for index in lists)
+    assert 0 <= skip - reached < 3000

@@ -100,6 +100,16 @@ class Index:
         for chunk in chunks:
             yield from chunk
 
+    def rank(self, key: int) -> int:
+        """Return how many ids are put at this key or before it."""
+        at = max(bisect_right(self._starts, key) - 1, 0)
+        before = sum(map(len, islice(self._chunks, at)))
+        return before + sum(own <= key for own in self._chunks[at].values())
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """Yield (start, size) of each chunk: no key before its start, none behind the next's."""
+        return zip(self._starts, map(len, self._chunks), strict=True)
+
     def items_after(self, key: int) -> Iterator[tuple[int, str]]:
         """Yield (key, id) behind a key, in order of keys."""
         at = max(bisect_right(self._starts, key) - 1, 0)

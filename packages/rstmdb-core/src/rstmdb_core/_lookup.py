@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 10_000
 """Instances in one page; a higher limit counts as this one."""
+FAR: Final = 1000
+"""Skipping more than this among several lists, whole chunks are looked over first."""
 
 
 def get_instance(state: State, instance_id: str) -> Instance:
@@ -146,12 +148,32 @@ def _indexes(state: State, machine: str | None, state_name: str | None) -> list[
 
 
 def _walk(indexes: list[Index], position: int, skip: int) -> Iterator[str]:
+    """Yield the ids behind a position but the first `skip`, however far that is."""
+    if skip and position >= 0:
+        skip += sum(index.rank(position) for index in indexes)
+        position = -1
     if len(indexes) == 1:
-        if position < 0:
-            return indexes[0].skip(skip)
-        return islice(indexes[0].after(position), skip, None)
+        return indexes[0].skip(skip) if position < 0 else indexes[0].after(position)
+    if skip > FAR:
+        position = _far(indexes, skip)
+        skip -= sum(index.rank(position) for index in indexes)
     merged = merge(*(index.items_after(position) for index in indexes))
     return (instance_id for _, instance_id in islice(merged, skip, None))
+
+
+def _far(indexes: list[Index], skip: int) -> int:
+    """Return a key with at most `skip` ids at it or before it, and not many less.
+
+    All ids before a chunk's start are in chunks that start before. So where those have no more
+    than `skip` in all, the key just before the start will do.
+    """
+    key = 0
+    for start, size in sorted(piece for index in indexes for piece in index.pieces()):
+        key = start - 1
+        if size > skip:
+            break
+        skip -= size
+    return key
 
 
 def _position(state: State, after: str, machine: str | None, state_name: str | None) -> int:
