@@ -45,6 +45,8 @@ def cut_frames(data: bytes, limit: int, *, zstd: bool) -> Outcome:
         magic, version, flags, extension, size, crc = struct.unpack(">4sHHHII", data[:18])
         if magic != b"RCPX" or version != 1 or flags & ~0xF or size > limit:
             return found, True
+        if flags & 2 and not zstd:
+            return found, True
         payload = data[18 + extension : 18 + extension + size]
         if len(data) < 18 + extension + size:
             return found, False
@@ -52,7 +54,7 @@ def cut_frames(data: bytes, limit: int, *, zstd: bool) -> Outcome:
         if flags & 1 and crc32c(payload) != crc:
             return found, True
         if flags & 2:
-            plain = unfold(payload, limit) if zstd else None
+            plain = unfold(payload, limit)
             if plain is None:
                 return found, True
             payload = plain

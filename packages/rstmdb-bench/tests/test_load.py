@@ -1,3 +1,4 @@
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -208,7 +209,7 @@ def test_preparing_creates_each_instance_once_in_the_first_state() -> None:
         if request.op == "CREATE_INSTANCE":
             created.append(request.params.instance_id)
         elif request.op == "PUT_MACHINE":
-            definitions.append(request.params.definition)
+            definitions.append(json.loads(bytes(request.params.definition)))
         return ok(request, number)
 
     with server(remember) as address:
