@@ -198,13 +198,13 @@ def everything(besiege: Besiege, instances: int, seconds: float) -> None:
             assert seen >= instances
 
     size = f"{instances:,} instances"
-    for name, attack in (
-        (f"LIST of {size}", list_all),
-        (f"LIST, far offsets among {size}", skip_all),
-        (f"BATCH of 100 lists of {size}", batch_lists),
-        (f"WAL_READ of {size}", read_log),
+    for name, attack, growth_bytes in (
+        (f"LIST of {size}", list_all, 64 * MIB),
+        (f"LIST, far offsets among {size}", skip_all, 64 * MIB),
+        (f"BATCH of 100 lists of {size}", batch_lists, 128 * MIB),
+        (f"WAL_READ of {size}", read_log, 64 * MIB),
     ):
-        row = siege.withstands(name, attack, seconds=seconds)
+        row = siege.withstands(name, attack, seconds=seconds, growth_bytes=growth_bytes)
         assert row.is_calm(STALL_MS), row
 
 

@@ -29,7 +29,7 @@ Feed = Sequence[tuple[int, Any]]
 Events = list[tuple[int, Any, Encoded | None]]
 """Offset, entry, and the message of an event; what ends a watch has none."""
 
-SLICE_SECS = 0.001
+SLICE_SECS = 0.00025
 BATCH_ENTRIES = 256
 BATCH_BYTES = 1024 * 1024
 """A watcher is handed entries of so many bytes of log at once, at most."""
