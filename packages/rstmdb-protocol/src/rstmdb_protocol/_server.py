@@ -38,7 +38,15 @@ class ServerConnection:
     they do not check, without a look at the mode; HELLO's answer changes them.
     """
 
-    __slots__ = ("_buffer", "_writes", "features", "pack_answer", "pack_event", "zstd")
+    __slots__ = (
+        "_buffer",
+        "_packed_for",
+        "_writes",
+        "features",
+        "pack_answer",
+        "pack_event",
+        "zstd",
+    )
 
     def __init__(self, *, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self._buffer = ReceiveBuffer(None, max_payload_bytes)
@@ -81,8 +89,8 @@ class ServerConnection:
         Raises RemoteProtocolError when the connection can't go on; its `code` and text
         belong in a last error response with a null id.
         """
-        if self._writes is None:
-            self._choose_packers()  # the first byte may have told the mode
+        if self._buffer.mode is not self._packed_for:
+            self._choose_packers()  # the first byte has told the mode
         return self._buffer.messages(decode_request)
 
     def negotiate(
@@ -125,6 +133,7 @@ class ServerConnection:
 
     def _choose_packers(self) -> None:
         mode = self.mode
+        self._packed_for = self._buffer.mode
         if self.zstd:
             self.pack_answer: Callable[[bytes], bytes] = self.pack
             self.pack_event: Callable[[bytes], bytes] = partial(self.pack, flags=FLAG_STREAM)
