@@ -3,8 +3,11 @@
 What a request costs beyond this is the event loop's and the kernel's.
 """
 
+import random
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
 
 import anyio
 import pytest
@@ -65,8 +68,9 @@ class Sink:
         """As above."""
 
 
-@pytest.fixture
-def receive() -> Iterator[Receive]:
+@contextmanager
+def a_session(instances: int) -> Iterator[Receive]:
+    """A session of a server with so many instances."""
     store, unlock = open_store(
         ":memory:",
         StorageOptions(),
@@ -76,9 +80,11 @@ def receive() -> Iterator[Receive]:
         new_id=lambda: str(uuid.uuid4()),
     )
     store.put_machine("load", 1, RING)
-    for number in range(INSTANCES):
+    for number in range(instances):
         ctx = {"customer": f"c-{number}", "amount": 100}
         store.create_instance("load", 1, f"i-{number}", ctx)
+        if not number % 1000:
+            store.flush_blocking()
     store.flush_blocking()
     soon: list[Callable[[], None]] = []
     config = Config()
@@ -102,6 +108,12 @@ def receive() -> Iterator[Receive]:
     unlock()
 
 
+@pytest.fixture
+def receive() -> Iterator[Receive]:
+    with a_session(INSTANCES) as handle:
+        yield handle
+
+
 def chunk(op: str, count: int) -> bytes:
     """So many requests as they arrive at once."""
     text = REQUESTS[op]
@@ -117,6 +129,21 @@ def test_requests_are_answered(
     data = chunk(op, count)
     sent = benchmark(receive, data)
     assert receive(data) - sent > 50 * count
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("instances", [1_000, 1_000_000])
+def test_16_instances_anywhere_are_read(benchmark: BenchmarkFixture, instances: int) -> None:
+    """What is far apart in memory is not in the processor's caches: the price of a million."""
+    rng = random.Random(1)
+    text = REQUESTS["get"]
+    chunks = [
+        b"".join(encode_frame(text % (n, rng.randrange(instances))) for n in range(16))
+        for _ in range(20_000)
+    ]
+    with a_session(instances) as receive:
+        turn = cycle(chunks)
+        assert benchmark(lambda: receive(next(turn))) > 0
 
 
 @pytest.mark.parametrize("op", sorted(REQUESTS))
