@@ -32,7 +32,8 @@ SLICE_INSTANCES = 500
 def plain(store: Store) -> dict[str, tuple[Callable[[Any], Answer], bool]]:
     """The commands of this subject, bound to a store."""
     store_apply = store.apply_event
-    store_get = store.get_instance
+    find = store.state.get_instance
+    shown = core.get_instance_result
 
     def create_instance(params: CreateInstanceParams) -> Answer:
         return store.create_instance(
@@ -44,7 +45,8 @@ def plain(store: Store) -> dict[str, tuple[Callable[[Any], Answer], bool]]:
         )
 
     def get_instance(params: GetInstanceParams) -> Answer:
-        return store_get(params.instance_id)
+        instance = find(params.instance_id)
+        return shown(instance), instance.last_wal_offset
 
     def list_instances(params: ListInstancesParams) -> Answer:
         return store.list_instances(
