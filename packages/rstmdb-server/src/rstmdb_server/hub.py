@@ -211,22 +211,30 @@ class Hub:
         work: Callable[[], Awaitable[tuple[Any, int]]],
         *,
         wrote: bool = False,
+        alone: bool = False,
     ) -> None:
         """Keep the request's place among the answers and fill it when the work is done.
 
-        `wrote` as for Outbox.answer.
+        `wrote` as for Outbox.answer. `alone`: the connection's next request waits for this one.
         """
         held = session.reserve(request)
+        if alone:
+            session.busy = True
 
         async def run() -> None:
             try:
                 result, offset = await work()
             except Exception as error:  # noqa: BLE001 (every failure becomes an answer)
-                session.fulfil(held, error)
+                done(error)
                 # What its frames hold would wait for a collection, and make that a long one.
                 error.__traceback__ = None
             else:
-                session.fulfil(held, result, offset, wrote=wrote)
+                done(result, offset, wrote=wrote)
+
+        def done(result: Any, offset: int = 0, *, wrote: bool = False) -> None:
+            if alone:
+                session.busy = False
+            session.fulfil(held, result, offset, wrote=wrote)
 
         self.spawn(run)
 

@@ -286,6 +286,13 @@ class Session(Outbox):
         if not self._reading:
             self.hub.turns.ask(self)
 
+    def is_gone(self) -> bool:
+        """Whether the client is, so that work for it is in vain; the connection then ends."""
+        gone = self.transport.is_gone()
+        if gone:
+            self.transport.abort()
+        return gone
+
     def close(self) -> None:
         """Send what is left, then close the connection."""
         self.closing = True

@@ -62,18 +62,14 @@ def _batch(session: Session, request: Request) -> None:
         return
 
     async def work() -> Answer:
-        try:
-            for index, (op, params) in enumerate(ops):
-                if op == "PUT_MACHINE" and _is_valid(params):
-                    ops[index] = op, await _prepared(hub, params)
-        finally:
-            session.busy = False
+        for index, (op, params) in enumerate(ops):
+            if op == "PUT_MACHINE" and _is_valid(params):
+                ops[index] = op, await _prepared(hub, params)
         answer = run()
         hub.commit_soon()
         return answer
 
-    session.busy = True  # what follows on this connection comes after the batch
-    hub.answer_later(session, request, work, wrote=True)
+    hub.answer_later(session, request, work, wrote=True, alone=True)
 
 
 async def _prepared(hub: Hub, params: Any) -> Any:

@@ -96,23 +96,18 @@ def _list_instances(session: Session, request: Request) -> None:
         return
 
     async def work() -> tuple[Any, int]:
-        try:
-            async with hub.lists:
-                if session.transport.is_gone():
-                    session.transport.abort()
-                    return None, 0
-                epoch = store.epoch
-                instances, total, has_more = store.state.list_instances(*asked)
-                offset = store.state.list_depends_on(params.machine)
-                encoded = await _encode_in_slices(instances)
-        finally:
-            session.busy = False
+        async with hub.lists:
+            if session.is_gone():
+                return None, 0
+            epoch = store.epoch
+            instances, total, has_more = store.state.list_instances(*asked)
+            offset = store.state.list_depends_on(params.machine)
+            encoded = await _encode_in_slices(instances)
         if store.epoch != epoch and offset > store.floors[epoch]:
             raise WriteFailed("the list rests on what could not be written", final=False)
         return core.ListInstancesResult(encoded, total, has_more), offset
 
-    session.busy = True  # one at a time on a connection: its next request waits for this
-    hub.answer_later(session, request, work)
+    hub.answer_later(session, request, work, alone=True)
 
 
 async def _encode_in_slices(instances: list[core.Instance]) -> Any:

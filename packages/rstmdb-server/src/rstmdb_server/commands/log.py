@@ -52,18 +52,13 @@ def _wal_read(session: Session, request: Request) -> None:
     params = request.params
 
     async def work() -> tuple[Any, int]:
-        try:
-            async with hub.readers:
-                if session.transport.is_gone():
-                    session.transport.abort()
-                    return None, 0
-                page = await hub.run_blocking(hub.store.wal_read, params.from_offset, params.limit)
-        finally:
-            session.busy = False
+        async with hub.readers:
+            if session.is_gone():
+                return None, 0
+            page = await hub.run_blocking(hub.store.wal_read, params.from_offset, params.limit)
         return page, 0
 
-    session.busy = True  # one at a time on a connection: its next request waits for this
-    hub.answer_later(session, request, work)
+    hub.answer_later(session, request, work, alone=True)
 
 
 def _snapshot_instance(session: Session, request: Request) -> None:

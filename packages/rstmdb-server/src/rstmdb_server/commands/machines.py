@@ -73,13 +73,9 @@ def _put_machine(session: Session, request: Request) -> None:
         return
 
     async def work() -> Answer:
-        try:
-            blueprint = await prepare(hub, params)
-        finally:
-            session.busy = False
+        blueprint = await prepare(hub, params)
         answer = put(blueprint)
         hub.commit_soon()
         return answer
 
-    session.busy = True  # what follows on this connection may rest on the machine
-    hub.answer_later(session, request, work, wrote=True)
+    hub.answer_later(session, request, work, wrote=True, alone=True)
